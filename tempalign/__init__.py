@@ -1,0 +1,25 @@
+"""Differentiable temporal alignment in JAX.
+
+The functions here are pure and compose with ``jit``, ``vmap``, ``grad`` and ``shard_map``.
+``tempalign.heads`` (Flax NNX modules) and ``tempalign.plot`` (pictures) are imported by name.
+"""
+
+from tempalign._barycenter import dba as dba
+from tempalign._dispatch import explain as explain
+from tempalign._dtw import dtw as dtw
+from tempalign._dtw import dtw_alignment as dtw_alignment
+from tempalign._dtw import dtw_from_cost as dtw_from_cost
+from tempalign._tse import resample as resample
+from tempalign._version import __version__ as __version__
+from tempalign._weighted_dtw import weighted_dtw as weighted_dtw
+
+__all__ = [
+    "__version__",
+    "dba",
+    "dtw",
+    "dtw_alignment",
+    "dtw_from_cost",
+    "explain",
+    "resample",
+    "weighted_dtw",
+]

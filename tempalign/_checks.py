@@ -1,0 +1,117 @@
+"""Validation of arguments: one place, one wording.
+
+Every check names the argument, says what it got and what is allowed. What can be known at trace
+time raises ``ValueError`` (or ``TypeError`` for a wrong kind of dtype); what is only known on the
+device (a traced length) turns the result into NaN, never into a plausible number.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tempalign._types import Array, ArrayLike
+
+
+def floating(value: ArrayLike, name: str) -> Array:
+    """Returns `value` as a floating-point array; integers and complex numbers are refused."""
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} must be a floating-point array, got dtype {array.dtype}; convert it first, "
+            f"e.g. {name}.astype(jnp.float32)"
+        )
+    return array
+
+
+def sequence(value: ArrayLike, name: str) -> Array:
+    """Returns `value` as a floating-point array ``[..., T, F]`` with at least one frame."""
+    array = floating(value, name)
+    if array.ndim < 2:
+        raise ValueError(
+            f"{name} must have shape [..., T, F] (frames, features), got {array.shape}; "
+            f"a series of scalars needs a feature axis: {name}[..., None]"
+        )
+    if array.shape[-2] < 1 or array.shape[-1] < 1:
+        raise ValueError(
+            f"{name} must have at least one frame and one feature, got shape {array.shape}"
+        )
+    return array
+
+
+def same_features(x: Array, y: Array, x_name: str, y_name: str) -> None:
+    """Checks that the last axes of two sequences agree."""
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            f"{x_name} and {y_name} must have the same number of features (last axis), got "
+            f"{x_name} {x.shape} and {y_name} {y.shape}"
+        )
+
+
+def broadcast_shapes(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The common shape of the named leading axes, broadcast like NumPy."""
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            f"leading axes do not broadcast: {listed}; align them with None, "
+            "e.g. x[:, None] against y[None] for all pairs"
+        ) from None
+
+
+def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None:
+    """Checks lengths: integers, and within 1..`num_frames` where they are concrete."""
+    if value is None:
+        return None
+    array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
+    if not isinstance(array, jax.core.Tracer) and array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < 1 or high > num_frames:
+            raise ValueError(
+                f"{name} must lie within 1..{num_frames} (the number of frames), "
+                f"got values from {low} to {high}"
+            )
+    return jnp.asarray(array, jnp.int32)
+
+
+def nan_where_invalid(value: Array, *checked: tuple[Array | None, int]) -> Array:
+    """Replaces results whose (traced) lengths lie outside 1..num_frames by NaN.
+
+    Args:
+        value: ``[...]`` results.
+        *checked: pairs ``(lengths, num_frames)``; the lengths broadcast against `value`.
+    """
+    for array, num_frames in checked:
+        if array is not None:
+            value = jnp.where((array >= 1) & (array <= num_frames), value, jnp.nan)
+    return value
+
+
+def band(value: int | None) -> int | None:
+    """Checks a Sakoe-Chiba radius."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"band must be a Python integer or None, got {value!r}")
+    if value < 0:
+        raise ValueError(f"band must be >= 0 (frames of the longer sequence), got {value}")
+    return int(value)
+
+
+def positive_int(value: int, name: str) -> int:
+    """Checks a static count."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a Python integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be >= 1, got {value}")
+    return int(value)
+
+
+def choice(value: object, name: str, allowed: Sequence[str]) -> None:
+    """Checks a named option."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -1,0 +1,143 @@
+"""Costs and gradients along given warping paths, at the price of the path alone.
+
+A path visits at most ``Tc + T - 1`` of the ``Tc * T`` cells, and only those cells have a
+gradient.  The loops below walk the paths cell by cell and touch one row of features at a time:
+time O(cells * F), temporary memory O(1) beyond the result. (Measured on a CPU at the Kinetics
+shape: 0.7 ns per path element; gathering the rows first and scattering the gradients back took 5
+to 7 ns and 600 MB per four samples.) The order of additions is fixed, so results are
+deterministic.
+
+Shapes: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``, ``rows [P, S*A*C]`` as in
+`_recurrence`, with rows of the path running over the centroid.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tempalign._types import Array
+
+T = TypeVar("T")
+
+
+class Operands(NamedTuple):
+    """What `dist(i, j) = sum_k weight[i, k] |centroid[i, k] - x[j, k]|` is made of."""
+
+    x: Array
+    centroid: Array
+    weight: Array
+
+
+@jax.custom_batching.sequential_vmap
+def path_cost(operands: Operands, rows: Array) -> Array:
+    """Sum of `dist` over the cells of each path.
+
+    Args:
+        operands: see the module.
+        rows: paths ``[P, S*A*C]``.
+
+    Returns:
+        ``[S*A*C]``.
+    """
+    x, centroid, weight = operands
+    walk = _Walk(x.shape, centroid.shape)
+    x, centroid, weight = walk.flatten(operands)
+
+    def lane_cost(lane: Array) -> Array:
+        def add_cell(p: Array, total: Array) -> Array:
+            row, frame, visited = walk.cell(rows, p, lane)
+            here = _row(weight, row) * jnp.abs(_row(centroid, row) - _row(x, frame))
+            return total + jnp.where(visited, here, 0)
+
+        # Feature by feature over the path, then across features once: vector code throughout.
+        return jnp.sum(lax.fori_loop(0, rows.shape[0], add_cell, jnp.zeros_like(x[:1])))
+
+    lanes = rows.shape[1]
+    return lax.map(lane_cost, jnp.arange(lanes)) if lanes else jnp.zeros(0, x.dtype)
+
+
+@jax.custom_batching.sequential_vmap
+def path_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
+    """Gradients of ``sum(cotangent * path_cost)``.
+
+    Args:
+        operands: see the module.
+        rows: paths ``[P, S*A*C]``.
+        cotangent: ``[S*A*C]``.
+
+    Returns:
+        Gradients with respect to each of the operands; 0 for |.| at 0.
+    """
+    walk = _Walk(operands.x.shape, operands.centroid.shape)
+    x, centroid, weight = walk.flatten(operands)
+
+    def slopes(lane: Array, p: Array) -> tuple[Array, Array, Array, Array]:
+        """Row, frame and there d cost / d centroid (unweighted) and d cost / d weight, [1, F]."""
+        row, frame, visited = walk.cell(rows, p, lane)
+        scale = jnp.where(visited, cotangent[lane], 0)
+        difference = _row(centroid, row) - _row(x, frame)
+        sign = jnp.where(difference > 0, scale, jnp.where(difference < 0, -scale, 0))
+        return row, frame, sign, scale * jnp.abs(difference)
+
+    def class_cell(lane: Array, p: Array, totals: tuple[Array, Array]) -> tuple[Array, Array]:
+        to_centroid, to_weight = totals
+        row, _, sign, size = slopes(lane, p)
+        return _add(to_centroid, row, sign), _add(to_weight, row, size)
+
+    def sample_cell(lane: Array, p: Array, to_x: Array) -> Array:
+        row, frame, sign, _ = slopes(lane, p)
+        return _add(to_x, frame, -sign * _row(weight, row))
+
+    # Two loops: when x is data, its loop is dead code and the compiler drops it.
+    to_centroid, to_weight = walk.cells(
+        rows, class_cell, (jnp.zeros_like(centroid), jnp.zeros_like(weight))
+    )
+    to_x = walk.cells(rows, sample_cell, jnp.zeros_like(x))
+    gradients = (to_x, to_centroid * weight, to_weight)
+    return Operands(*(g.reshape(o.shape) for g, o in zip(gradients, operands, strict=True)))
+
+
+def _row(array: Array, index: Array) -> Array:
+    return lax.dynamic_slice_in_dim(array, index, 1)
+
+
+def _add(total: Array, index: Array, row: Array) -> Array:
+    # Slices, not `.at[].add`: a scatter here made the loop two times slower.
+    return lax.dynamic_update_slice_in_dim(total, _row(total, index) + row, index, 0)
+
+
+class _Walk(NamedTuple):
+    """Where the cells of a lane lie in the flattened operands."""
+
+    x_shape: tuple[int, ...]
+    centroid_shape: tuple[int, ...]
+
+    def flatten(self, operands: Operands) -> tuple[Array, Array, Array]:
+        """Operands as ``[rows, F]``."""
+        x, centroid, weight = (o.reshape(-1, o.shape[-1]) for o in operands)
+        return x, centroid, weight
+
+    def cells(self, rows: Array, visit: Callable[[Array, Array, T], T], start: T) -> T:
+        """Folds `visit(lane, p, total)` over all anti-diagonals of all lanes, in order."""
+
+        def lane(index: Array, total: T) -> T:
+            return lax.fori_loop(0, rows.shape[0], lambda p, t: visit(index, p, t), total)
+
+        # A loop over no lanes would still be traced, and could not be: there is no cell to read.
+        return lax.fori_loop(0, rows.shape[1], lane, start) if rows.shape[1] else start
+
+    def cell(self, rows: Array, p: Array, lane: Array) -> tuple[Array, Array, Array]:
+        """(row of the centroids, frame of x, whether the path has a cell on diagonal p)."""
+        _, a, t, _ = self.x_shape
+        _, c, tc, _ = self.centroid_shape
+        i = lax.dynamic_slice(rows, (p, lane), (1, 1))[0, 0]
+        visited = i >= 0
+        i = jnp.maximum(i, 0)
+        # A skipped diagonal reads some cell that exists; its share is multiplied by 0.
+        j = jnp.clip(p - i, 0, t - 1)
+        i = jnp.minimum(i, tc - 1)
+        sample, of_class = lane // c, lane // (a * c) * c + lane % c
+        return of_class * tc + i, sample * t + j, visited

@@ -1,0 +1,35 @@
+"""Settings for the whole suite: seeded, CPU unless asked otherwise, strict where it is free."""
+
+import os
+
+# Set before jax is imported; `pytest -m gpu` runs with JAX_PLATFORMS=cuda from outside.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile(
+    "tempalign",
+    max_examples=25,
+    deadline=None,  # the first example of a shape compiles
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tempalign")
+
+
+@pytest.fixture
+def rng():
+    """A seeded generator."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def x64():
+    """float64 in jax for one test."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)

@@ -1,0 +1,53 @@
+"""weighted_dtw: the suite for each implementation, and what is only true of one."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from suite import WeightedDtwSuite
+
+import tempalign
+from tempalign.kernels import specs
+
+
+class TestXla(WeightedDtwSuite):
+    implementation = "xla"
+
+
+def memory_formula(s, a, c, t, tc, f):
+    """The bound that the docstring of weighted_dtw states, in bytes."""
+    pairs = s * a * c
+    return 4 * (3 * pairs * tc * (tc + t) + 2 * f * s * (a * t + 2 * c * tc))
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("spec", [specs.K400, specs.SSV2, specs.HMDB51], ids=lambda s: s.name)
+def test_memory_at_the_papers_shapes(spec, fixed):
+    x = jax.ShapeDtypeStruct((spec.batch, spec.num_frames, spec.num_features), jnp.float32)
+    shape = (spec.num_classes, spec.num_steps, spec.num_features)
+    c = jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    def loss(x, c, w, c0, w0):
+        path_from = (c0, w0) if fixed else None
+        return tempalign.weighted_dtw(x[:, None], c, w, path_from=path_from).sum()
+
+    compiled = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(x, c, c, c, c).compile()
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    bound = memory_formula(
+        1, spec.batch, spec.num_classes, spec.num_frames, spec.num_steps, spec.num_features
+    )
+    assert temporary <= bound
+    assert bound <= 1e9
+
+
+def test_pairs_never_meet_features():
+    """No intermediate holds both the pairs and the features, at any size."""
+    b, k, tc, t, f = 7, 11, 3, 13, 17
+
+    def loss(x, c, w):
+        return tempalign.weighted_dtw(x[:, None], c, w, path_from=(c, w)).sum()
+
+    arrays = jnp.ones((b, t, f)), jnp.ones((k, tc, f)), jnp.ones((k, tc, f))
+    text = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*arrays))
+    assert f"{t},{f}]" in text  # the search below looks for the right notation
+    for shape in (f"{b},{k},{tc},{t},{f}", f"{b},{k},{tc},{f}", f"{b * k},{tc},{f}"):
+        assert f"[{shape}]" not in text
