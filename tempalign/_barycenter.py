@@ -1,6 +1,7 @@
 """DTW barycenter averaging: the average of sequences under alignment."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -159,6 +160,7 @@ def _must_fit(shape: tuple[int, ...], target: tuple[int, ...], name: str) -> Non
         )
 
 
+@partial(jax.jit, static_argnames=("steps", "diagonal", "cost"))
 def _medoid(classes: _Classes, steps: int | None, diagonal: bool, cost: Cost) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
     values, lengths, weights = classes
@@ -192,45 +194,45 @@ class _State(NamedTuple):
     iteration: Array
     center: Array  # [C, L, F]
     objective: Array  # [C], of `center`
-    update: Array  # [C, L, F], the means that `center`'s alignment leads to
+    update: Array  # [C, L, F], the next candidate: the means that `center`'s alignment leads to
     done: Array  # [C]
     history: Array  # [num_iters + 1, C]
 
 
+@partial(jax.jit, static_argnames=("num_iters", "diagonal", "cost"))
 def _average(
     classes: _Classes, center: Array, num_iters: int, diagonal: bool, cost: Cost
 ) -> tuple[Array, Array]:
     """Iterates to the fixed point; returns barycenters and objectives ``[num_iters + 1, C]``."""
     descends = cost == "sqeuclidean"
+    sets, rounds = center.shape[0], jnp.arange(num_iters + 1)[:, None]
 
     def again(state: _State) -> Array:
-        return (state.iteration < num_iters) & ~jnp.all(state.done)
+        return (state.iteration <= num_iters) & ~jnp.all(state.done)
 
     def iterate(state: _State) -> _State:
         objective, update = _align(classes, state.update, diagonal, cost)
+        first = state.iteration == 0  # the start is its own candidate and always taken
         moved = jnp.any(state.update != state.center, axis=(-2, -1))
-        take = ~state.done & moved
+        take = ~state.done & (first | moved)
         if descends:
-            take &= objective < state.objective
-        kept = take[:, None, None]
-        iteration = state.iteration + 1
+            take &= first | (objective < state.objective)
         objective = jnp.where(take, objective, state.objective)
-        return _State(
-            iteration,
-            jnp.where(kept, state.update, state.center),
-            objective,
-            jnp.where(kept, update, state.update),
-            ~take,
-            # The tail repeats the current value, so that it holds if this is the last iteration.
-            jnp.where(
-                jnp.arange(num_iters + 1)[:, None] >= iteration, objective, state.history
-            ),
-        )
+        # The tail repeats the current value, which then stands if this is the last iteration.
+        history = jnp.where(rounds >= state.iteration, objective, state.history)
+        kept = take[:, None, None]
+        center = jnp.where(kept, state.update, state.center)
+        update = jnp.where(kept, update, state.update)
+        return _State(state.iteration + 1, center, objective, update, ~take, history)
 
-    objective, update = _align(classes, center, diagonal, cost)
-    history = jnp.broadcast_to(objective, (num_iters + 1,) + objective.shape)
-    done = jnp.zeros(objective.shape, bool)
-    start = _State(jnp.zeros((), jnp.int32), center, objective, update, done, history)
+    start = _State(
+        iteration=jnp.zeros((), jnp.int32),
+        center=center,
+        objective=jnp.zeros(sets, center.dtype),
+        update=center,
+        done=jnp.zeros(sets, bool),
+        history=jnp.zeros((num_iters + 1, sets), center.dtype),
+    )
     end = lax.while_loop(again, iterate, start)
     return end.center, end.history
 

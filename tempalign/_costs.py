@@ -8,6 +8,7 @@ squared, so that nearby frames lose no precision to ``|x|^2 + |y|^2 - 2xy``.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ NAMES = ("sqeuclidean", "euclidean", "manhattan", "cosine")
 _BLOCK = 16
 
 
+@partial(jax.jit, static_argnames="cost")
 def matrix(x: Array, y: Array, cost: Cost) -> Array:
     """Local costs between all frames.
 
@@ -47,6 +49,7 @@ def matrix(x: Array, y: Array, cost: Cost) -> Array:
     return 1 - _accumulate(lambda a, b: a * b, (_unit(x),), (_unit(y),))
 
 
+@jax.jit
 def weighted_manhattan(x: Array, centroid: Array, weight: Array) -> Array:
     """DejaVid's cost, ``sum_k weight[i, k] * |centroid[i, k] - x[j, k]|`` (paper, Sec. 3.1).
 

@@ -31,6 +31,7 @@ class Operands(NamedTuple):
     weight: Array
 
 
+@jax.jit
 @jax.custom_batching.sequential_vmap
 def path_cost(operands: Operands, rows: Array) -> Array:
     """Sum of `dist` over the cells of each path.
@@ -59,6 +60,7 @@ def path_cost(operands: Operands, rows: Array) -> Array:
     return lax.map(lane_cost, jnp.arange(lanes)) if lanes else jnp.zeros(0, x.dtype)
 
 
+@jax.jit
 @jax.custom_batching.sequential_vmap
 def path_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
     """Gradients of ``sum(cotangent * path_cost)``.

@@ -13,6 +13,8 @@ nothing lies past the end). Its cells are ``(rows[p], p - rows[p])``.
 
 Ties. Ordered so that DejaVid's rule holds: the diagonal move (where allowed) unless another is
 strictly smaller; then the step in rows only if strictly smaller than the step in columns.
+
+The entry points are jitted, so that calls outside of ``jit`` compile once for each shape.
 """
 
 from functools import partial
@@ -40,6 +42,7 @@ class Ends(NamedTuple):
     column: Array
 
 
+@partial(jax.jit, static_argnums=2)
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def hard_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
     """Minimal path cost of each lane.
@@ -61,7 +64,7 @@ def hard_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
     return value
 
 
-@hard_value.defjvp
+@hard_value.__wrapped__.defjvp
 def _hard_value_jvp(
     diagonal: bool, primals: tuple[Array, Ends | None], tangents: tuple[Array, Ends | None]
 ) -> tuple[Array, Array]:
@@ -71,6 +74,7 @@ def _hard_value_jvp(
     return value, jnp.sum(jnp.where(path, tangents[0], 0), axis=(0, 1))
 
 
+@partial(jax.jit, static_argnums=2)
 def hard_path(cost: Array, ends: Ends | None, diagonal: bool) -> tuple[Array, Array]:
     """Minimal path cost and the path, ``([L], rows int32 [P, L])``."""
     cost = lax.stop_gradient(cost)

@@ -1,0 +1,1 @@
+"""Experiments on real data: run from the checkout, not installed."""

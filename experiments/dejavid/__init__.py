@@ -1,0 +1,1 @@
+"""DejaVid: learned temporal matching of embedding sequences, trained and evaluated."""

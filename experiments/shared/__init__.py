@@ -1,0 +1,1 @@
+"""What every experiment uses: progress bars, the metrics log, checkpoints, tables."""

@@ -1,0 +1,1 @@
+"""Temporal sequences of embeddings (TSEs): files -> checked splits -> padded batches."""

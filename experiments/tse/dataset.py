@@ -1,0 +1,206 @@
+"""A checked data set of TSEs: what every layout on disk is turned into.
+
+Everything that can be known without reading the numbers is checked on construction; the numbers
+themselves are checked when a sequence is read, or all at once by `check_finite`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from experiments.shared.progress import progress
+from experiments.tse.sources import ArraySource, TseSource, raise_all
+
+
+@dataclass(frozen=True, eq=False)
+class TseSplit:
+    """Labelled sequences of one split.
+
+    Attributes:
+        ids: [N], unique.
+        labels: int32 [N].
+        lengths: int32 [N], frames of each sequence.
+        source: N sequences `[T_i, N_f]`; a list of arrays is taken as an `ArraySource`.
+
+    Raises:
+        ValueError: numbers of entries or lengths disagree, labels are not integers, or an id
+            comes twice.
+    """
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    lengths: np.ndarray
+    source: TseSource
+
+    def __post_init__(self) -> None:
+        """Checks and normalises the fields."""
+        if isinstance(self.source, list | tuple):
+            object.__setattr__(self, "source", ArraySource(self.source, self.ids))
+        for name in ("labels", "lengths"):
+            values = np.asarray(getattr(self, name))
+            if values.size and not np.issubdtype(values.dtype, np.integer):
+                raise ValueError(f"{name}: must be integers, got {values.dtype}")
+            if values.shape != (len(self.ids),):
+                raise ValueError(f"{name}: shape {values.shape}, but there are {len(self.ids)} ids")
+            object.__setattr__(self, name, values.astype(np.int32))
+        object.__setattr__(self, "ids", tuple(self.ids))
+        if not np.array_equal(self.lengths, self.source.lengths):
+            raise ValueError("lengths: not those of the sequences in source")
+        raise_all(duplicates(self.ids), "ids")
+
+    def __len__(self) -> int:
+        """Number of sequences."""
+        return len(self.ids)
+
+
+def duplicates(ids: Sequence[str]) -> list[Exception]:
+    """Returns one ValueError for each id that comes more than once."""
+    counts = Counter(ids).items()
+    return [ValueError(f"id '{name}' comes {count} times") for name, count in counts if count > 1]
+
+
+@dataclass(frozen=True, eq=False)
+class TseDataset:
+    """A data set with a training and an evaluation split.
+
+    Attributes:
+        name: for titles.
+        train: what is learned from.
+        test: what is evaluated on.
+        class_names: [C]; label k is `class_names[k]`.
+        num_features: N_f.
+        note: facts that a report on this data must state.
+
+    Raises:
+        ValueError: an empty split, fewer than two classes, a label outside 0..C-1, a class with no
+            training sample, an N_f that differs, or an id in both splits.
+    """
+
+    name: str
+    train: TseSplit
+    test: TseSplit
+    class_names: tuple[str, ...]
+    num_features: int
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks the splits against each other and the classes."""
+        if self.num_classes < 2:
+            raise ValueError(f"{self.name}: needs at least 2 classes, got {self.num_classes}")
+        errors: list[Exception] = []
+        for where, split in (("train", self.train), ("test", self.test)):
+            if not len(split):
+                errors.append(ValueError(f"the {where} split is empty"))
+                continue
+            if split.source.num_features != self.num_features:
+                errors.append(
+                    ValueError(
+                        f"the {where} split has {split.source.num_features} features, "
+                        f"expected {self.num_features}"
+                    )
+                )
+            outside = (split.labels < 0) | (split.labels >= self.num_classes)
+            errors += [
+                ValueError(
+                    f"id '{split.ids[i]}' ({where}): label {split.labels[i]} is outside "
+                    f"0..{self.num_classes - 1}"
+                )
+                for i in np.flatnonzero(outside)
+            ]
+        if len(self.train):
+            absent = set(range(self.num_classes)) - set(self.train.labels.tolist())
+            errors += [
+                ValueError(f"class {k} ('{self.class_names[k]}') has no training sample")
+                for k in sorted(absent)
+            ]
+        errors += duplicates(self.train.ids + self.test.ids)
+        raise_all(errors, self.name)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    @property
+    def max_length(self) -> int:
+        """Frames of the longest sequence of both splits."""
+        return int(max(self.train.lengths.max(), self.test.lengths.max()))
+
+
+def check_finite(split: TseSplit, *, num_threads: int = 4, desc: str = "checking data") -> None:
+    """Reads every sequence of a split once, so that a bad file is known before training.
+
+    Args:
+        split: what to read.
+        num_threads: files read at the same time.
+        desc: text of the progress bar.
+
+    Raises:
+        ValueError: files that cannot be read, or hold NaN or infinite values; lists up to five.
+    """
+
+    def problem(index: int) -> Exception | None:
+        try:
+            split.source[index]
+        except (ValueError, OSError) as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        found = progress(pool.map(problem, range(len(split))), total=len(split), desc=desc)
+        raise_all([error for error in found if error is not None], "bad sequences")
+
+
+def to_padded(
+    split: TseSplit,
+    indices: Sequence[int] | np.ndarray | None = None,
+    dtype: DTypeLike = np.float32,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads sequences into one array, zeros behind the shorter ones.
+
+    Args:
+        split: where from.
+        indices: which sequences, in which order; all without it.
+        dtype: of the result.
+
+    Returns:
+        (x `[N, Tmax, N_f]`, lengths int32 `[N]`); Tmax is the longest of those asked for.
+    """
+    chosen = np.arange(len(split)) if indices is None else np.asarray(indices, np.intp)
+    lengths = split.lengths[chosen]
+    x = np.zeros((len(chosen), lengths.max(initial=0), split.source.num_features), dtype)
+    for row, index in enumerate(chosen):
+        x[row, : lengths[row]] = split.source[int(index)]
+    return x, lengths
+
+
+def feature_statistics(split: TseSplit) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature over all frames of a split.
+
+    Sums are float64 and merged sequence by sequence, so the split is read once and never held.
+
+    Args:
+        split: the training split, usually.
+
+    Returns:
+        (mean `[N_f]`, std `[N_f]`), float32. The std of a constant feature is 1, so that dividing
+        by it is harmless.
+    """
+    count = 0
+    mean = np.zeros(split.source.num_features)
+    squares = np.zeros(split.source.num_features)  # sum of squared deviations from the mean
+    for index in progress(range(len(split)), desc="feature statistics"):
+        x = split.source[index].astype(np.float64)
+        step = x.mean(0) - mean
+        total = count + len(x)
+        squares += ((x - x.mean(0)) ** 2).sum(0) + step**2 * (count * len(x) / total)
+        mean += step * (len(x) / total)
+        count = total
+    std = np.sqrt(squares / max(count, 1))
+    # Rounding leaves a constant feature a tiny deviation instead of none.
+    std = np.where(std <= 1e-7 * np.abs(mean), 1.0, std)
+    return mean.astype(np.float32), std.astype(np.float32)

@@ -1,0 +1,147 @@
+import os
+import pickle
+from collections import OrderedDict
+from shutil import copyfile
+
+import numpy as np
+import pytest
+
+from experiments.tse import dejavid_layout
+from experiments.tse.dataset import check_finite
+
+
+def ramp(frames, features):
+    return (np.arange(frames)[:, None] + np.arange(features) / 8).astype(np.float32)
+
+
+def test_the_layout_is_read_as_in_their_code(dejavid_dir):
+    data = dejavid_layout.load(dejavid_dir())
+    # Sorted by file name; labels 10, 20 renumbered, 77 belongs to no file.
+    assert data.train.ids == ("5", "7", "3") and data.test.ids == ("8", "x")
+    assert data.class_names == ("10", "20") and data.num_features == 3
+    assert data.train.labels.tolist() == [0, 1, 1] and data.test.labels.tolist() == [0, 1]
+    assert data.train.lengths.tolist() == [5, 5, 5] and data.test.lengths.tolist() == [4, 5]
+    for i in range(3):
+        np.testing.assert_array_equal(data.train.source[i], ramp(5, 3))
+    np.testing.assert_array_equal(data.test.source[0], ramp(4, 3))
+    np.testing.assert_array_equal(data.test.source[1], ramp(9, 4)[2:7, 1:])
+    check_finite(data.test)
+
+
+def test_val_is_evaluated_and_test_where_there_is_none(dejavid_dir):
+    note = dejavid_layout.load(dejavid_dir()).note
+    assert "split 'val'" in note and "1 videos of the split 'test' are not used" in note
+    splits = {3: "train", 5: "train", 7: "train", 8: "test", "x": "test", "y": "test"}
+    data = dejavid_layout.load(dejavid_dir(id2splits=splits))
+    assert len(data.test) == 3 and data.note == "evaluated on the split 'test' of id2splits.pkl"
+
+
+def test_numpy_labels_and_another_folder_are_fine(dejavid_dir, tmp_path):
+    plain = {3: 2, 5: 1, 7: 2, 8: 1, "x": 2, "y": 1}
+    labels = OrderedDict((key, np.int64(label)) for key, label in plain.items())
+    folder = dejavid_dir(id2labels=labels)
+    (folder / "feats").rename(tmp_path / "elsewhere")
+    data = dejavid_layout.load(folder, feats_dir=tmp_path / "elsewhere")
+    assert data.class_names == ("1", "2")
+    with pytest.raises(FileNotFoundError, match="feats: no such folder"):
+        dejavid_layout.load(folder)
+
+
+@pytest.mark.parametrize("name", ["double", "bfloat16"])
+def test_wide_and_brain_floats_become_float32(dejavid_dir, torch_files, name):
+    folder = dejavid_dir()
+    copyfile(torch_files / f"{name}.pt", folder / "feats" / "contiguous.pt")
+    data = dejavid_layout.load(folder)
+    assert data.train.source[0].dtype == np.float32
+    np.testing.assert_array_equal(data.train.source[0], ramp(5, 3))
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("id2labels", {3: None}, "id 3: id2labels.pkl has None, not an integer"),
+        ("id2labels", {3: "20"}, "id 3: id2labels.pkl has '20', not an integer"),
+        ("id2labels", {3: True}, "id 3: id2labels.pkl has True, not an integer"),
+        ("id2labels", {3: 30, "x": 30}, None),
+        ("id2labels", {"y": 30}, r"class 2 \('30'\) has no training sample"),
+        ("id2splits", {"x": "dev"}, "id 'x': id2splits.pkl has 'dev', not train, val, test"),
+        ("id2fname", {8: 5}, "id 8: id2fname.pkl has 5, not a file name"),
+        ("id2fname", {8: "none.pt"}, "none.pt: no such file"),
+        ("id2fname", {8: "contiguous.pt", 5: "dict.pt"}, "dict.pt: .*without a tensor for id 5"),
+        ("id2fname", {2.5: "half.pt"}, "id 2.5: must be an integer or text"),
+        ("id2fname", {"5": "half.pt"}, "id '5': id2labels.pkl has no entry"),
+    ],
+)
+def test_bad_tables_are_refused(dejavid_dir, table, change, message):
+    folder = dejavid_dir()
+    path = folder / f"{table}.pkl"
+    path.write_bytes(pickle.dumps({**pickle.loads(path.read_bytes()), **change}))
+    if message is None:
+        assert dejavid_layout.load(folder).class_names == ("10", "20", "30")
+        return
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        dejavid_layout.load(folder)
+
+
+def test_ids_that_read_the_same_are_refused(dejavid_dir):
+    folder = dejavid_dir(
+        id2fname={5: "contiguous.pt", "5": "half.pt", "x": "slice.pt"},
+        id2labels={5: 0, "5": 1, "x": 0},
+        id2splits={5: "train", "5": "train", "x": "val"},
+    )
+    with pytest.raises(ValueError, match="id '5' comes 2 times"):
+        dejavid_layout.load(folder)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_empty_split_is_refused(dejavid_dir, split):
+    splits = dict.fromkeys([3, 5, 7, 8, "x", "y"], split)
+    empty = "train" if split == "val" else "test"
+    with pytest.raises(ValueError, match=f"the {empty} split is empty"):
+        dejavid_layout.load(dejavid_dir(id2splits=splits))
+
+
+@pytest.mark.parametrize("table", ["id2fname", "id2labels", "id2splits"])
+def test_pickles_that_are_no_tables_are_refused(dejavid_dir, table):
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("exit 1",)
+
+    path = dejavid_dir() / f"{table}.pkl"
+    path.write_bytes(pickle.dumps({1: Evil()}))
+    with pytest.raises(ValueError, match=f"{table}.pkl: .*'{os.system.__module__}.system'"):
+        dejavid_layout.load(path.parent)
+    for data in (pickle.dumps([1, 2]), pickle.dumps({})):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=f"{table}.pkl: must be a pickled dict"):
+            dejavid_layout.load(path.parent)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{table}.pkl"):
+        dejavid_layout.load(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("integer", "must be float16 or float32, got int64"),
+        ("legacy", "before torch 1.6"),
+        ("module", "'torch.nn.modules.linear.Linear'"),
+    ],
+)
+def test_bad_tensor_files_are_refused_when_the_folder_is_opened(
+    dejavid_dir, torch_files, name, message
+):
+    folder = dejavid_dir()
+    copyfile(torch_files / f"{name}.pt", folder / "feats" / "slice.pt")
+    with pytest.raises(ValueError, match=f"slice.pt: .*{message}"):
+        dejavid_layout.load(folder)
+
+
+def test_truncated_tensor_files_are_listed_when_the_folder_is_opened(dejavid_dir):
+    folder = dejavid_dir()
+    for name in ("dict.pt", "half.pt"):
+        path = folder / "feats" / name
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="feats: 2 problems") as caught:  # dict.pt once
+        dejavid_layout.load(folder)
+    assert "dict.pt" in str(caught.value) and "half.pt" in str(caught.value)
