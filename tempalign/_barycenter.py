@@ -237,9 +237,7 @@ def _average(
     return end.center, end.history
 
 
-def _align(
-    classes: _Classes, center: Array, diagonal: bool, cost: Cost
-) -> tuple[Array, Array]:
+def _align(classes: _Classes, center: Array, diagonal: bool, cost: Cost) -> tuple[Array, Array]:
     """Objectives ``[C]`` of the barycenters, and the means of the frames aligned to each step."""
     values, lengths, weights = classes
     sets, n, t, _ = values.shape

@@ -40,6 +40,16 @@ def sequence(value: ArrayLike, name: str) -> Array:
     return array
 
 
+def cost_matrix(value: ArrayLike) -> Array:
+    """Returns local costs ``[..., n, m]``, in float32 at least."""
+    array = floating(value, "cost_matrix")
+    if array.ndim < 2 or array.shape[-2] < 1 or array.shape[-1] < 1:
+        raise ValueError(
+            f"cost_matrix must have shape [..., n, m] with n, m >= 1, got {array.shape}"
+        )
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
 def same_features(x: Array, y: Array, x_name: str, y_name: str) -> None:
     """Checks that the last axes of two sequences agree."""
     if x.shape[-1] != y.shape[-1]:

@@ -105,8 +105,7 @@ def dtw_from_cost(
         (2.0, 7.0)
     """
     _dispatch.select("dtw_from_cost", implementation)
-    costs = _checks.sequence(cost_matrix, "cost_matrix")
-    costs = costs.astype(jnp.promote_types(costs.dtype, jnp.float32))
+    costs = _checks.cost_matrix(cost_matrix)
     n, m = costs.shape[-2:]
     rows = _checks.lengths(x_lengths, n, "x_lengths")
     columns = _checks.lengths(y_lengths, m, "y_lengths")

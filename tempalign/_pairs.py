@@ -41,7 +41,9 @@ class Pairs:
 
     @property
     def _groups(self) -> tuple[list[int], list[int], list[int]]:
-        shared, own_x, own_y = [], [], []
+        shared: list[int] = []
+        own_x: list[int] = []
+        own_y: list[int] = []
         for axis, (a, b) in enumerate(zip(self.x_shape, self.y_shape, strict=True)):
             (shared if a == b else own_y if a == 1 else own_x).append(axis)
         return shared, own_x, own_y

@@ -42,8 +42,7 @@ class Ends(NamedTuple):
     column: Array
 
 
-@partial(jax.jit, static_argnums=2)
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
+@partial(jax.jit, static_argnames="diagonal")
 def hard_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
     """Minimal path cost of each lane.
 
@@ -58,14 +57,19 @@ def hard_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
     Returns:
         ``[L]``.
     """
+    return _differentiable_value(cost, ends, diagonal)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _differentiable_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
     if cost.shape[0] > cost.shape[1]:  # a scan step computes all rows: take the shorter side
         cost, ends = _swap(cost, ends)
     value, _ = _hard_scan(cost, ends, diagonal, ties="column", keep_choices=False)
     return value
 
 
-@hard_value.__wrapped__.defjvp
-def _hard_value_jvp(
+@_differentiable_value.defjvp
+def _value_jvp(
     diagonal: bool, primals: tuple[Array, Ends | None], tangents: tuple[Array, Ends | None]
 ) -> tuple[Array, Array]:
     cost, ends = primals
@@ -74,7 +78,7 @@ def _hard_value_jvp(
     return value, jnp.sum(jnp.where(path, tangents[0], 0), axis=(0, 1))
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(jax.jit, static_argnames="diagonal")
 def hard_path(cost: Array, ends: Ends | None, diagonal: bool) -> tuple[Array, Array]:
     """Minimal path cost and the path, ``([L], rows int32 [P, L])``."""
     cost = lax.stop_gradient(cost)
@@ -148,12 +152,13 @@ def _hard_scan(
         first,
         shift(first),
         jnp.full_like(first, jnp.inf) if diagonal else None,
-        None if ends is None else jnp.where((row == ends.row) & (ends.row + ends.column == 0),
-                                            first, 0),
+        None
+        if ends is None
+        else jnp.where((row == ends.row) & (ends.row + ends.column == 0), first, 0),
     )
     positions = jnp.arange(1, skewed.shape[0])
     (last, _, _, value), choices = lax.scan(step, start, (positions, skewed[1:]))
-    return (last[-1] if ends is None else jnp.sum(value, axis=0)), choices
+    return (last[-1] if value is None else jnp.sum(value, axis=0)), choices
 
 
 def _trace_back(choices: Array, ends: Ends | None, n: int, m: int) -> Array:

@@ -152,9 +152,7 @@ class WeightedDtwSuite:
         x, _, _ = problem(3, 1, 6, 4, seed=4)
         _, c, w = problem(2, 3, 1, 4, seed=5)
         lengths = np.array([6, 2, 5])
-        values, *gradients = self.value_and_grads(
-            x[:, None], c, w, x_lengths=lengths[:, None]
-        )
+        values, *gradients = self.value_and_grads(x[:, None], c, w, x_lengths=lengths[:, None])
         assert values.shape == (3, 2)
         totals = [np.zeros_like(a) for a in (x, c, w)]
         for b in range(3):
@@ -170,8 +168,16 @@ class WeightedDtwSuite:
 
     @pytest.mark.parametrize(
         ("x_lead", "c_lead"),
-        [((), ()), ((2, 1), (3,)), ((2, 1, 4), (1, 3, 1)), ((2, 3), (2, 3)), ((5, 2), (2,)),
-         ((2, 1), (2, 3)), ((0,), (1,)), ((0, 1), (3,))],
+        [
+            ((), ()),
+            ((2, 1), (3,)),
+            ((2, 1, 4), (1, 3, 1)),
+            ((2, 3), (2, 3)),
+            ((5, 2), (2,)),
+            ((2, 1), (2, 3)),
+            ((0,), (1,)),
+            ((0, 1), (3,)),
+        ],
     )
     def test_any_leading_axes(self, x_lead, c_lead):
         rng = np.random.default_rng(0)

@@ -23,9 +23,7 @@ def test_equals_the_loop_from_a_given_start(cost, diagonal):
     series = warped_copies()
     start = tempalign.resample(series[0], 7)
     for iterations in (1, 2, 50):
-        got = tempalign.dba(
-            series, init=start, num_iters=iterations, cost=cost, diagonal=diagonal
-        )
+        got = tempalign.dba(series, init=start, num_iters=iterations, cost=cost, diagonal=diagonal)
         expected = oracles.dba(series, start, iterations, diagonal, cost)
         np.testing.assert_allclose(got, expected, atol=1e-5)
 
@@ -39,9 +37,7 @@ def test_starts_from_the_medoid():
         ]
     )
     medoid = series[distances.sum(1).argmin()]
-    np.testing.assert_array_equal(
-        tempalign.dba(series), tempalign.dba(series, init=medoid)
-    )
+    np.testing.assert_array_equal(tempalign.dba(series), tempalign.dba(series, init=medoid))
     weights = np.array([9, 1, 1, 1, 1, 1], np.float32)
     medoid = series[(distances @ weights).argmin()]
     np.testing.assert_array_equal(
@@ -123,9 +119,7 @@ def test_resample_endpoints_lengths_and_identity():
             np.testing.assert_allclose(got[b, :, f], expected, atol=1e-5)
     np.testing.assert_array_equal(got[:, -1], [x[0, 8], x[1, 3]])
     np.testing.assert_array_equal(tempalign.resample(x, 1), x[:, :1])
-    np.testing.assert_array_equal(
-        tempalign.resample(x[:, :1], 4), np.repeat(x[:, :1], 4, axis=1)
-    )
+    np.testing.assert_array_equal(tempalign.resample(x[:, :1], 4), np.repeat(x[:, :1], 4, axis=1))
 
 
 def test_resample_gradient_stays_inside_the_length():

@@ -146,9 +146,7 @@ def test_all_pairs_equal_a_loop():
 @pytest.mark.parametrize("cost", COSTS)
 def test_padding_changes_nothing(cost, poison):
     x, y = sequences(6, 8, seed=8)
-    expected = jax.value_and_grad(
-        lambda x, y: tempalign.dtw(x, y, cost=cost), (0, 1)
-    )(x[:4], y[:5])
+    expected = jax.value_and_grad(lambda x, y: tempalign.dtw(x, y, cost=cost), (0, 1))(x[:4], y[:5])
     x[4:], y[5:] = poison, poison
     value, (dx, dy) = jax.value_and_grad(
         lambda x, y: tempalign.dtw(x, y, cost=cost, x_lengths=4, y_lengths=5), (0, 1)

@@ -215,7 +215,10 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 
 def _checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     """The storage library checks its own indices, not the numbers."""
-    return {name: zlib.crc32(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    return {
+        name: zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        for name, array in arrays.items()
+    }
 
 
 def _first_line(error: Exception) -> str:

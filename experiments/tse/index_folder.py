@@ -9,6 +9,7 @@ holds one class name on each line: the order of the classes, and the names of in
 import csv
 import os
 import re
+import threading
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
@@ -30,6 +31,9 @@ from experiments.tse.sources import (
 
 _COLUMNS = ("id", "path", "label", "split")
 _TEST_NAMES = ("test", "val", "validation")
+# NumPy parses the header as Python source, and CPython 3.11's parser counts its depth for all
+# threads together: two headers at once can end in a SystemError.
+_HEADER_LOCK = threading.Lock()
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -122,13 +126,18 @@ def _open_npy(path: Path | str) -> BinaryIO:
     return open(path, "rb")
 
 
+def _parse_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    # Versions above 2.0 are for structured types, which are refused either way.
+    return np.lib.format.read_array_header_2_0(file)
+
+
 def _read_header(file: BinaryIO, name: str) -> tuple[tuple[int, int], bool, np.dtype]:
     """Reads shape, Fortran order and dtype, checks them and the size; leaves `file` behind them."""
     try:
-        if np.lib.format.read_magic(file) == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        else:  # versions above 2.0 are for structured types, which are refused either way
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
+        with _HEADER_LOCK:
+            shape, fortran_order, dtype = _parse_header(file)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{name}: not a .npy file, or its header is cut: {error}") from error
     check_tse_header(shape, dtype.newbyteorder("="), name)

@@ -1,0 +1,109 @@
+"""Every wrong argument of the public functions: one clear error that names it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tempalign
+
+X = np.zeros((4, 6, 3), np.float32)
+Y = np.zeros((4, 5, 3), np.float32)
+W = np.ones((4, 5, 3), np.float32)
+SERIES = np.zeros((2, 4, 6, 3), np.float32)
+
+
+def dtw(x=X, y=Y, **options):
+    return tempalign.dtw(x, y, **options)
+
+
+def weighted(x=X, y=Y, w=W, **options):
+    return tempalign.weighted_dtw(x, y, w, **options)
+
+
+def from_cost(cost=X, **options):
+    return tempalign.dtw_from_cost(cost, **options)
+
+
+def dba(series=SERIES, **options):
+    return tempalign.dba(series, **options)
+
+
+def resample(series=X, length=3, **options):
+    return tempalign.resample(series, length, **options)
+
+
+CASES = [
+    # shapes
+    (dtw, {"x": X[0, 0]}, ValueError, r"x must have shape \[..., T, F\].* got \(3,\)"),
+    (dtw, {"y": Y[:, :0]}, ValueError, r"y must have at least one frame .* got shape \(4, 0, 3\)"),
+    (dtw, {"x": X[..., :2]}, ValueError, r"same number of features .* x \(4, 6, 2\) and y"),
+    (dtw, {"x": X[:3]}, ValueError, r"leading axes do not broadcast: x \(3,\), y \(4,\)"),
+    (dtw, {"x_lengths": np.ones(3, int)}, ValueError, r"do not broadcast: x \(4,\), x_lengths"),
+    (weighted, {"w": W[:, :2]}, ValueError, r"do not broadcast: centroid .* weight \(4, 2, 3\)"),
+    (weighted, {"x": X[0, 0]}, ValueError, r"x must have shape"),
+    (weighted, {"y": Y[0, 0]}, ValueError, r"centroid must have shape"),
+    (weighted, {"path_from": Y}, ValueError, r"path_from must be a pair"),
+    (weighted, {"path_from": (Y[:2], None)}, ValueError, r"path_from must have the shape"),
+    (from_cost, {"cost": X[0, 0]}, ValueError, r"cost_matrix must have shape \[..., n, m\]"),
+    (dba, {"series": X[0]}, ValueError, r"series must have shape \[..., N, T, F\]"),
+    (dba, {"init": X[0]}, ValueError, r"init must have shape \(2, 6, 3\).* got \(6, 3\)"),
+    (dba, {"weights": np.ones(3, np.float32)}, ValueError, r"weights"),
+    (resample, {"series": X[0, 0]}, ValueError, r"series must have shape"),
+    # dtypes
+    (dtw, {"x": X.astype(int)}, TypeError, r"x must be a floating-point array, got dtype int"),
+    (dtw, {"y": Y.astype(complex)}, TypeError, r"y must be a floating-point .* complex"),
+    (weighted, {"w": W.astype(int)}, TypeError, r"weight must be a floating-point"),
+    (from_cost, {"cost": X.astype(int)}, TypeError, r"cost_matrix must be a floating-point"),
+    (dba, {"series": SERIES.astype(int)}, TypeError, r"series must be a floating-point"),
+    # lengths
+    (dtw, {"x_lengths": np.array([0, 1, 2, 3])}, ValueError, r"x_lengths must lie within 1..6"),
+    (dtw, {"y_lengths": 6}, ValueError, r"y_lengths must lie within 1..5 .* from 6 to 6"),
+    (dtw, {"x_lengths": 2.0}, TypeError, r"x_lengths must be integers, got dtype float64"),
+    (weighted, {"x_lengths": 7}, ValueError, r"x_lengths must lie within 1..6"),
+    (weighted, {"y_lengths": 0}, ValueError, r"y_lengths must lie within 1..5"),
+    (from_cost, {"y_lengths": 4}, ValueError, r"y_lengths must lie within 1..3"),
+    (dba, {"lengths": 7}, ValueError, r"lengths must lie within 1..6"),
+    (resample, {"lengths": 7}, ValueError, r"lengths must lie within 1..6"),
+    # options
+    (dtw, {"cost": "l2"}, ValueError, r"cost must be one of sqeuclidean, .* got 'l2'"),
+    (dtw, {"band": -1}, ValueError, r"band must be >= 0 .* got -1"),
+    (dtw, {"band": 1.5}, TypeError, r"band must be a Python integer or None, got 1.5"),
+    (dtw, {"implementation": "cuda"}, ValueError, r"implementation must be None or among"),
+    (dtw, {"implementation": []}, ValueError, r"implementation must be None or among"),
+    (dtw, {"implementation": "pallas"}, NotImplementedError, r"dtw has no pallas implementation"),
+    (weighted, {"implementation": "pallas"}, NotImplementedError, r"weighted_dtw has no pallas"),
+    (resample, {"length": 0}, ValueError, r"length must be >= 1, got 0"),
+    (resample, {"length": 2.0}, TypeError, r"length must be a Python integer, got 2.0"),
+    (dba, {"num_iters": 0}, ValueError, r"num_iters must be >= 1, got 0"),
+    (dba, {"length": 0}, ValueError, r"length must be >= 1, got 0"),
+    (dba, {"weights": -np.ones((2, 4), np.float32)}, ValueError, r"weights must be finite and >="),
+    (dba, {"weights": np.float32([[0] * 4, [1] * 4])}, ValueError, r"all 0 .* index \(0,\)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "error", "message"),
+    CASES,
+    ids=[f"{case[0].__name__}-{next(iter(case[1]))}-{i}" for i, case in enumerate(CASES)],
+)
+def test_bad_input(function, arguments, error, message):
+    with pytest.raises(error, match=message):
+        function(**arguments)
+
+
+def test_a_sequence_of_implementations_is_tried_in_order():
+    assert tempalign.dtw(X, Y, implementation=("pallas", "xla")).shape == (4,)
+    assert "xla" in tempalign.explain("dtw", implementation=("pallas", "xla"))
+    with pytest.raises(ValueError, match="function must be one of"):
+        tempalign.explain("dwt")
+
+
+def test_traced_lengths_out_of_range_give_nan():
+    lengths = jnp.array([0, 1, 6, 7])
+    values = jax.jit(lambda n: tempalign.dtw(X, Y, x_lengths=n))(lengths)
+    np.testing.assert_array_equal(np.isnan(values), [True, False, False, True])
+    averaged = jax.jit(lambda n: tempalign.dba(SERIES, lengths=n))(jnp.array([[6], [7]]))
+    np.testing.assert_array_equal(np.isnan(averaged).all((1, 2)), [False, True])
+    resampled = jax.jit(lambda n: tempalign.resample(X, 3, lengths=n))(lengths)
+    np.testing.assert_array_equal(np.isnan(resampled).any((1, 2)), [True, False, False, True])

@@ -1,0 +1,105 @@
+"""A lint of the public API: everything documented, options keyword-only, examples that run."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import tempalign
+
+ROOT = pathlib.Path(__file__).parents[1]
+FUNCTIONS = [getattr(tempalign, name) for name in tempalign.__all__ if name != "__version__"]
+MODULES = sorted(path.stem for path in (ROOT / "tempalign").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_documented(function):
+    text = inspect.getdoc(function)
+    sections = ["Args:", "Returns:", "Raises:", "Example:"]
+    if function is not tempalign.explain:
+        sections.append("Source:")
+    for section in sections:
+        assert section in text, f"{function.__name__} has no {section}"
+    for name, parameter in inspect.signature(function).parameters.items():
+        assert f"{name}:" in text, f"{function.__name__} does not document {name}"
+        if parameter.default is not inspect.Parameter.empty and name != "weight":
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{name} has a default"
+
+
+@pytest.mark.parametrize("module", [*MODULES, "kernels.specs"])
+def test_doctests(module):
+    result = doctest.testmod(importlib.import_module(f"tempalign.{module}"))
+    assert result.failed == 0
+
+
+# Who may import whom: each file only what stands before it. The README's picture of the house.
+FLOORS = [
+    {"_version", "_types"},
+    {"_checks", "_costs", "_recurrence", "_band", "_pairs", "_path_cost"},
+    {"_problem", "_tse"},
+    {"kernels"},
+    {"_dispatch"},
+    {"_dtw", "_weighted_dtw", "_barycenter"},
+    {"heads", "plot", "__init__"},
+]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor_of(name):
+    return next(i for i, floor in enumerate(FLOORS) if name in floor)
+
+
+def test_nothing_in_the_library_imports_upward():
+    files = [*(ROOT / "tempalign").glob("*.py"), *(ROOT / "kernels").glob("*.py")]
+    assert len(files) > 10
+    for path in files:
+        inside = path.parent.name == "kernels"
+        own = floor_of("kernels" if inside else path.stem)
+        for name in imports(path):
+            top, *rest = name.split(".")
+            assert top not in ("experiments", "tests", "kernels"), f"{path} imports {name}"
+            if top == "tempalign" and rest and any(rest[0] in floor for floor in FLOORS):
+                assert floor_of(rest[0]) <= own, f"{path} imports upward: {name}"
+
+
+EXPERIMENT_FLOORS = ["shared", "tse", "dejavid"]
+
+
+def test_nothing_in_the_experiments_imports_upward():
+    for own, folder in enumerate(EXPERIMENT_FLOORS):
+        for path in (ROOT / "experiments" / folder).glob("*.py"):
+            for name in imports(path):
+                parts = name.split(".")
+                assert parts[0] != "tests"
+                if parts[0] == "experiments" and len(parts) > 1:
+                    assert parts[1] in EXPERIMENT_FLOORS[: own + 1], f"{path} imports {name}"
+
+
+def test_the_library_needs_only_jax_numpy_and_flax():
+    allowed = {"__future__", "jax", "numpy", "flax", "tempalign", "matplotlib"}
+    standard = {"ast", "collections", "dataclasses", "functools", "math", "typing", "itertools"}
+    for path in [*(ROOT / "tempalign").glob("*.py"), *(ROOT / "kernels").glob("*.py")]:
+        for name in imports(path):
+            assert name.split(".")[0] in allowed | standard, f"{path} imports {name}"
+
+
+def test_importing_the_library_is_light():
+    """Pictures and Flax only where they are asked for."""
+    code = "import sys, tempalign; print([m for m in ('flax', 'matplotlib') if m in sys.modules])"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert shown.stdout.strip() == "[]"
