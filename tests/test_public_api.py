@@ -103,3 +103,13 @@ def test_importing_the_library_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_the_readmes_example_runs():
+    example = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert len(example.strip().splitlines()) <= 17
+    names = {}
+    exec(example, names)
+    assert names["logits"].shape == (48, 10)
+    assert names["to_weights"].shape == (10, 8, 64)
+    assert names["paths"].shape == (33, 33)
