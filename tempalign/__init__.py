@@ -9,6 +9,10 @@ from tempalign._dispatch import explain as explain
 from tempalign._dtw import dtw as dtw
 from tempalign._dtw import dtw_alignment as dtw_alignment
 from tempalign._dtw import dtw_from_cost as dtw_from_cost
+from tempalign._soft_dtw import soft_dtw as soft_dtw
+from tempalign._soft_dtw import soft_dtw_alignment as soft_dtw_alignment
+from tempalign._soft_dtw import soft_dtw_divergence as soft_dtw_divergence
+from tempalign._soft_dtw import soft_dtw_from_cost as soft_dtw_from_cost
 from tempalign._tse import resample as resample
 from tempalign._version import __version__ as __version__
 from tempalign._weighted_dtw import weighted_dtw as weighted_dtw
@@ -21,5 +25,9 @@ __all__ = [
     "dtw_from_cost",
     "explain",
     "resample",
+    "soft_dtw",
+    "soft_dtw_alignment",
+    "soft_dtw_divergence",
+    "soft_dtw_from_cost",
     "weighted_dtw",
 ]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tempalign import _checks, _costs, _recurrence
+from tempalign import _checks, _costs, _hard
 from tempalign._pairs import Pairs
 from tempalign._problem import clear_padding, lane_ends, to_lanes
 from tempalign._tse import resample
@@ -176,7 +176,7 @@ def _medoid(classes: _Classes, steps: int | None, diagonal: bool, cost: Cost) ->
         one_length = lax.dynamic_slice_in_dim(lengths, index, 1, axis=1)
         costs = to_lanes(_costs.matrix(one, values, cost))
         ends = lane_ends(one_length, lengths, t, t, pairs)
-        distance = _recurrence.hard_value(costs, ends, diagonal).reshape(sets, n)
+        distance = _hard.value(costs, ends, diagonal).reshape(sets, n)
         # Not a dot product: 0 * inf would be NaN for a series that is ignored.
         return jnp.sum(jnp.where(weights > 0, weights * distance, 0), axis=-1)
 
@@ -244,10 +244,10 @@ def _align(classes: _Classes, center: Array, diagonal: bool, cost: Cost) -> tupl
     steps = center.shape[1]
     costs = to_lanes(_costs.matrix(center[:, None], values, cost))
     ends = lane_ends(None, lengths, steps, t, Pairs((sets, 1), (sets, n)))
-    distance, rows = _recurrence.hard_path(costs, ends, diagonal)
+    distance, rows = _hard.path(costs, ends, diagonal)
     present = weights > 0
     objective = jnp.sum(jnp.where(present, weights * distance.reshape(sets, n), 0), axis=-1)
-    path = _recurrence.alignment(rows, steps, t).reshape(steps, t, sets, n)
+    path = _hard.alignment(rows, steps, t).reshape(steps, t, sets, n)
     share = jnp.where(path, weights, 0)
     total = jnp.einsum("ltcn,cntf->clf", share, values, precision=lax.Precision.HIGHEST)
     return objective, total / jnp.sum(share, axis=(1, 3)).T[..., None]

@@ -112,6 +112,25 @@ def band(value: int | None) -> int | None:
     return int(value)
 
 
+def gamma(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
+    """Checks a temperature; None for a static 0, which selects the hard minimum."""
+    if not isinstance(value, jax.core.Tracer):
+        given = np.asarray(value)
+        if given.ndim == 0 and given.dtype.kind in "iuf":
+            if given == 0:
+                return None
+            if not (given > 0 and np.isfinite(given)):
+                raise ValueError(
+                    f"gamma must be positive and finite, or 0 for the hard minimum; got {given}"
+                )
+    array = jnp.asarray(value)
+    if array.shape != () or array.dtype.kind not in "iuf" and array.dtype != jnp.bfloat16:
+        raise ValueError(
+            f"gamma must be a real scalar, got shape {array.shape} and dtype {array.dtype}"
+        )
+    return array.astype(dtype)
+
+
 def positive_int(value: int, name: str) -> int:
     """Checks a static count."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

@@ -13,6 +13,10 @@ _AVAILABLE: dict[str, tuple[ImplementationName, ...]] = {
     "dtw": ("xla",),
     "dtw_from_cost": ("xla",),
     "dtw_alignment": ("xla",),
+    "soft_dtw": ("xla",),
+    "soft_dtw_alignment": ("xla",),
+    "soft_dtw_divergence": ("xla",),
+    "soft_dtw_from_cost": ("xla",),
     "weighted_dtw": ("xla",),
 }
 

@@ -1,10 +1,7 @@
 """Dynamic time warping: minimal path cost and its alignment."""
 
-import jax.numpy as jnp
-
-from tempalign import _checks, _costs, _dispatch
-from tempalign._pairs import Pairs
-from tempalign._problem import Problem, inputs
+from tempalign import _dispatch
+from tempalign._problem import of_cost_matrix, of_sequences
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
@@ -64,7 +61,7 @@ def dtw(
         0.0
     """
     _dispatch.select("dtw", implementation)
-    return _problem(x, y, x_lengths, y_lengths, cost, diagonal, band).value()
+    return of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band).value()
 
 
 def dtw_from_cost(
@@ -105,20 +102,7 @@ def dtw_from_cost(
         (2.0, 7.0)
     """
     _dispatch.select("dtw_from_cost", implementation)
-    costs = _checks.cost_matrix(cost_matrix)
-    n, m = costs.shape[-2:]
-    rows = _checks.lengths(x_lengths, n, "x_lengths")
-    columns = _checks.lengths(y_lengths, m, "y_lengths")
-    lead = _checks.broadcast_shapes(
-        {
-            "cost_matrix": costs.shape[:-2],
-            "x_lengths": () if rows is None else rows.shape,
-            "y_lengths": () if columns is None else columns.shape,
-        }
-    )
-    costs = jnp.broadcast_to(costs, lead + (n, m)).reshape((-1, 1, 1, n, m))
-    pairs = Pairs(lead, lead)
-    return Problem.of(costs, pairs, rows, columns, diagonal=diagonal, band=band).value()
+    return of_cost_matrix(cost_matrix, x_lengths, y_lengths, diagonal, band).value()
 
 
 def dtw_alignment(
@@ -166,20 +150,4 @@ def dtw_alignment(
         [[1, 1, 0], [0, 0, 1]]
     """
     _dispatch.select("dtw_alignment", implementation)
-    return _problem(x, y, x_lengths, y_lengths, cost, diagonal, band).alignment()
-
-
-def _problem(
-    x: ArrayLike,
-    y: ArrayLike,
-    x_lengths: ArrayLike | None,
-    y_lengths: ArrayLike | None,
-    cost: Cost,
-    diagonal: bool,
-    band: int | None,
-) -> Problem:
-    given = inputs(x, y, x_lengths, y_lengths)
-    costs = _costs.matrix(given.x, given.y, cost)
-    return Problem.of(
-        costs, given.pairs, given.x_lengths, given.y_lengths, diagonal=diagonal, band=band
-    )
+    return of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band).alignment()

@@ -8,7 +8,7 @@ to 7 ns and 600 MB per four samples.) The order of additions is fixed, so result
 deterministic.
 
 Shapes: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``, ``rows [P, S*A*C]`` as in
-`_recurrence`, with rows of the path running over the centroid.
+`_hard`, with rows of the path running over the centroid.
 """
 
 from collections.abc import Callable

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from tempalign import _band, _checks, _recurrence
+from tempalign import _band, _checks, _costs, _hard, _soft
 from tempalign._pairs import Pairs
-from tempalign._types import Array, ArrayLike
+from tempalign._recurrence import Ends
+from tempalign._types import Array, ArrayLike, Cost
 
 
 class Inputs(NamedTuple):
@@ -89,7 +90,7 @@ class Problem:
     """
 
     cost: Array
-    ends: _recurrence.Ends | None
+    ends: Ends | None
     pairs: Pairs
     checked: tuple[tuple[Array | None, int], ...]
     diagonal: bool
@@ -131,18 +132,28 @@ class Problem:
 
     def value(self) -> Array:
         """Minimal path costs ``[...]``; NaN where a traced length is out of range."""
-        return self.finish(_recurrence.hard_value(self.cost, self.ends, self.diagonal))
+        return self.finish(_hard.value(self.cost, self.ends, self.diagonal))
 
     def path(self) -> tuple[Array, Array]:
         """Minimal path costs ``[L]`` and paths, rows by anti-diagonal ``[P, L]``."""
-        return _recurrence.hard_path(self.cost, self.ends, self.diagonal)
+        return _hard.path(self.cost, self.ends, self.diagonal)
 
     def alignment(self) -> Array:
         """Paths as 0/1 matrices ``[..., n, m]``."""
         n, m, _ = self.cost.shape
         _, rows = self.path()
-        matrix = _recurrence.alignment(rows, n, m).astype(self.cost.dtype)
+        matrix = _hard.alignment(rows, n, m).astype(self.cost.dtype)
         return self.restore(matrix.transpose(2, 0, 1))
+
+    def soft_value(self, gamma: Array) -> Array:
+        """Soft minima of the path costs ``[...]``; NaN also where gamma is not positive."""
+        values = _soft.value(self.cost, gamma, self.ends, self.diagonal)
+        return jnp.where(gamma > 0, self.finish(values), jnp.nan)
+
+    def soft_alignment(self, gamma: Array) -> Array:
+        """Expected alignments ``[..., n, m]``; NaN where gamma is not positive."""
+        expected = _soft.alignment(self.cost, gamma, self.ends, self.diagonal).expected
+        return jnp.where(gamma > 0, self.restore(expected.transpose(2, 0, 1)), jnp.nan)
 
     def finish(self, values: Array) -> Array:
         """Lane values ``[L]`` as the caller's ``[...]``, NaN where a length is out of range."""
@@ -153,6 +164,46 @@ class Problem:
         return self.pairs.restore(values.reshape(self.pairs.sizes + values.shape[1:]))
 
 
+def of_sequences(
+    x: ArrayLike,
+    y: ArrayLike,
+    x_lengths: ArrayLike | None,
+    y_lengths: ArrayLike | None,
+    cost: Cost,
+    diagonal: bool,
+    band: int | None,
+) -> Problem:
+    """The problem of two batches of sequences and a local cost."""
+    given = inputs(x, y, x_lengths, y_lengths)
+    costs = _costs.matrix(given.x, given.y, cost)
+    return Problem.of(
+        costs, given.pairs, given.x_lengths, given.y_lengths, diagonal=diagonal, band=band
+    )
+
+
+def of_cost_matrix(
+    cost_matrix: ArrayLike,
+    x_lengths: ArrayLike | None,
+    y_lengths: ArrayLike | None,
+    diagonal: bool,
+    band: int | None,
+) -> Problem:
+    """The problem of given local costs ``[..., n, m]``."""
+    costs = _checks.cost_matrix(cost_matrix)
+    n, m = costs.shape[-2:]
+    rows = _checks.lengths(x_lengths, n, "x_lengths")
+    columns = _checks.lengths(y_lengths, m, "y_lengths")
+    lead = _checks.broadcast_shapes(
+        {
+            "cost_matrix": costs.shape[:-2],
+            "x_lengths": () if rows is None else rows.shape,
+            "y_lengths": () if columns is None else columns.shape,
+        }
+    )
+    costs = jnp.broadcast_to(costs, lead + (n, m)).reshape((-1, 1, 1, n, m))
+    return Problem.of(costs, Pairs(lead, lead), rows, columns, diagonal=diagonal, band=band)
+
+
 def to_lanes(cost: Array) -> Array:
     """``[S, A, C, n, m]`` as ``[n, m, L]``."""
     return cost.reshape((-1,) + cost.shape[-2:]).transpose(1, 2, 0)
@@ -160,11 +211,11 @@ def to_lanes(cost: Array) -> Array:
 
 def lane_ends(
     row_lengths: Array | None, column_lengths: Array | None, n: int, m: int, pairs: Pairs
-) -> _recurrence.Ends | None:
+) -> Ends | None:
     """The last cell of each lane, None where all lengths are full."""
     if row_lengths is None and column_lengths is None:
         return None
-    return _recurrence.Ends(
+    return Ends(
         _lane_lengths(row_lengths, n, pairs) - 1, _lane_lengths(column_lengths, m, pairs) - 1
     )
 

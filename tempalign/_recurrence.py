@@ -7,27 +7,17 @@ anti-diagonal is computed at once (DejaVid, Alg. 2; Cuturi & Blondel 2017). Ever
 the pairs ("lanes") on the last axis: a cell's neighbour (i-1, .) is then one contiguous block
 away and a step is plain vector code for any mixture of batch sizes and lengths.
 
-Path. A hard alignment is kept as ``rows [P, L]``: the row of the path on each of the
-``P = n + m - 1`` anti-diagonals, -1 where the path has no cell (a diagonal move skips one, and
-nothing lies past the end). Its cells are ``(rows[p], p - rows[p])``.
-
-Ties. Ordered so that DejaVid's rule holds: the diagonal move (where allowed) unless another is
-strictly smaller; then the step in rows only if strictly smaller than the step in columns.
-
-The entry points are jitted, so that calls outside of ``jit`` compile once for each shape.
+What the minimum is, hard or soft, is the caller's: `_hard.py` and `_soft.py`.
 """
 
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from tempalign._types import Array
 
-# What a cell came from.
-_COLUMN, _ROW, _DIAGONAL = 0, 1, 2
+Values = tuple[Array, ...]
 
 
 class Ends(NamedTuple):
@@ -42,70 +32,12 @@ class Ends(NamedTuple):
     column: Array
 
 
-@partial(jax.jit, static_argnames="diagonal")
-def hard_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
-    """Minimal path cost of each lane.
-
-    The derivative is that of the path found: ``d value = sum(alignment * d cost)``, which makes
-    forward and reverse mode both one pass over the matrix.
-
-    Args:
-        cost: ``[n, m, L]``; ``inf`` forbids a cell.
-        ends: last cells, or None for (n-1, m-1) everywhere.
-        diagonal: whether the move (i-1, j-1) is allowed.
-
-    Returns:
-        ``[L]``.
-    """
-    return _differentiable_value(cost, ends, diagonal)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _differentiable_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
-    if cost.shape[0] > cost.shape[1]:  # a scan step computes all rows: take the shorter side
-        cost, ends = _swap(cost, ends)
-    value, _ = _hard_scan(cost, ends, diagonal, ties="column", keep_choices=False)
-    return value
-
-
-@_differentiable_value.defjvp
-def _value_jvp(
-    diagonal: bool, primals: tuple[Array, Ends | None], tangents: tuple[Array, Ends | None]
-) -> tuple[Array, Array]:
-    cost, ends = primals
-    value, rows = hard_path(cost, ends, diagonal)
-    path = alignment(rows, cost.shape[0], cost.shape[1])
-    return value, jnp.sum(jnp.where(path, tangents[0], 0), axis=(0, 1))
-
-
-@partial(jax.jit, static_argnames="diagonal")
-def hard_path(cost: Array, ends: Ends | None, diagonal: bool) -> tuple[Array, Array]:
-    """Minimal path cost and the path, ``([L], rows int32 [P, L])``."""
-    cost = lax.stop_gradient(cost)
-    n, m, _ = cost.shape
-    if n <= m:
-        value, choices = _hard_scan(cost, ends, diagonal, ties="column", keep_choices=True)
-        return value, _trace_back(choices, ends, n, m)
-    cost, ends = _swap(cost, ends)
-    value, choices = _hard_scan(cost, ends, diagonal, ties="row", keep_choices=True)
-    columns = _trace_back(choices, ends, m, n)
-    position = jnp.arange(n + m - 1)[:, None]
-    return value, jnp.where(columns < 0, -1, position - columns)
-
-
-def alignment(rows: Array, n: int, m: int) -> Array:
-    """The path as a boolean matrix ``[n, m, L]``."""
-    row = jnp.arange(n)[:, None]
-    diagonal_of_cell = row + jnp.arange(m)
-    return rows[diagonal_of_cell] == row[..., None]
-
-
-def _swap(cost: Array, ends: Ends | None) -> tuple[Array, Ends | None]:
+def swap(cost: Array, ends: Ends | None) -> tuple[Array, Ends | None]:
     swapped = None if ends is None else Ends(row=ends.column, column=ends.row)
     return cost.transpose(1, 0, 2), swapped
 
 
-def _skew(cost: Array) -> Array:
+def skew(cost: Array) -> Array:
     """``[n, m, L] -> [P, n, L]`` with ``out[i + j, i] = cost[i, j]`` and inf elsewhere."""
     n, m, lanes = cost.shape
     # A row padded by n cells, read back one cell shorter, starts one cell later than the row
@@ -115,74 +47,92 @@ def _skew(cost: Array) -> Array:
     return sheared.reshape(n, m + n - 1, lanes).transpose(1, 0, 2)
 
 
-def _hard_scan(
-    cost: Array, ends: Ends | None, diagonal: bool, *, ties: str, keep_choices: bool
-) -> tuple[Array, Array]:
-    """Values and, if asked for, choices ``[P - 1, n, L]``; `ties` is the step taken in a tie."""
-    n, _, lanes = cost.shape
-    skewed = _skew(cost)
-    row = jnp.arange(n)[:, None]
-    wall = jnp.full((1, lanes), jnp.inf, cost.dtype)
+def unskew(skewed: Array, m: int) -> Array:
+    """``[P, n, L] -> [n, m, L]``, the inverse of `skew`."""
+    diagonals, n, lanes = skewed.shape
+    flat = skewed.transpose(1, 0, 2).reshape(n * diagonals, lanes)
+    return jnp.pad(flat, ((0, n), (0, 0))).reshape(n, diagonals + 1, lanes)[:, :m]
 
-    def shift(values: Array) -> Array:
+
+class Sweep(NamedTuple):
+    """What a pass over all anti-diagonals leaves.
+
+    Attributes:
+        value: ``[L]``, R of the last cells.
+        records: what the algebra recorded, stacked over p = 1 .. P-1.
+    """
+
+    value: Array
+    records: Any
+
+
+class Algebra(Protocol):
+    """What a cell holds, and how it comes from its predecessors.
+
+    A cell holds a tuple of numbers (one for the hard minimum, two for the soft one); `Values` are
+    those of a whole anti-diagonal, arrays ``[n, L]``.
+    """
+
+    outside: tuple[float, ...]
+    """What a cell past the border holds."""
+
+    def begin(self, cost: Array) -> Values:
+        """The values of the first anti-diagonal, from its local costs."""
+
+    def extend(
+        self, cost: Array, row: Values, column: Values, both: Values | None
+    ) -> tuple[Values, Any]:
+        """The next values, from those at (i-1, j), (i, j-1) and (i-1, j-1), and a record."""
+
+    def recentre(self, values: Values, shifted: Values, offset: Any) -> tuple[Values, Values, Any]:
+        """Moves a common offset of both values into `offset` (None at first)."""
+
+    def total(self, values: Values, offset: Any) -> Array:
+        """R itself."""
+
+
+def sweep(cost: Array, ends: Ends | None, diagonal: bool, algebra: Algebra) -> Sweep:
+    """The recurrence over all anti-diagonals.
+
+    Args:
+        cost: ``[n, m, L]``.
+        ends: last cells or None.
+        diagonal: whether diagonal moves are allowed.
+        algebra: the minimum, hard or soft.
+    """
+    n, _, lanes = cost.shape
+    skewed = skew(cost)
+    row = jnp.arange(n)[:, None]
+    walls = tuple(jnp.full((1, lanes), value, cost.dtype) for value in algebra.outside)
+
+    def shift(values: Values) -> Values:
         """Cell (i-1, .) at the place of cell i."""
         # Fused with the cell update this shift makes XLA's CPU code scalar; kept apart it is a
         # block copy and both vectorise.
-        return lax.optimization_barrier(jnp.concatenate([wall, values[:-1]]))
+        moved = tuple(
+            jnp.concatenate([wall, part[:-1]]) for wall, part in zip(walls, values, strict=True)
+        )
+        return lax.optimization_barrier(moved)
 
     def step(carry, inputs):
-        current, from_row, from_diagonal, value = carry
+        current, from_row, from_diagonal, offset, value = carry
         p, costs = inputs
-        best = jnp.minimum(from_row, current)
-        choice = jnp.zeros((), jnp.int8)
-        if keep_choices:
-            take_row = from_row < current if ties == "column" else from_row <= current
-            choice = jnp.where(take_row, jnp.int8(_ROW), jnp.int8(_COLUMN))
-        if diagonal:
-            if keep_choices:
-                choice = jnp.where(from_diagonal <= best, jnp.int8(_DIAGONAL), choice)
-            best = jnp.minimum(best, from_diagonal)
-        updated = costs + best
+        updated, record = algebra.extend(costs, from_row, current, from_diagonal)
+        updated, from_row, offset = algebra.recentre(updated, from_row, offset)
         if ends is not None:
-            value = jnp.where((row == ends.row) & (p == ends.row + ends.column), updated, value)
-        return (updated, shift(updated), from_row if diagonal else None, value), choice
+            here = (row == ends.row) & (p == ends.row + ends.column)
+            value = jnp.where(here, algebra.total(updated, offset), value)
+        return (updated, shift(updated), from_row if diagonal else None, offset, value), record
 
-    first = skewed[0]
-    start = (
-        first,
-        shift(first),
-        jnp.full_like(first, jnp.inf) if diagonal else None,
-        None
-        if ends is None
-        else jnp.where((row == ends.row) & (ends.row + ends.column == 0), first, 0),
-    )
+    first = algebra.begin(skewed[0])
+    first, _, offset = algebra.recentre(first, first, None)
+    nowhere = tuple(jnp.broadcast_to(wall, first[0].shape) for wall in walls)
+    value = None
+    if ends is not None:
+        here = (row == ends.row) & (ends.row + ends.column == 0)
+        value = jnp.where(here, algebra.total(first, offset), 0)
+    start = (first, shift(first), nowhere if diagonal else None, offset, value)
     positions = jnp.arange(1, skewed.shape[0])
-    (last, _, _, value), choices = lax.scan(step, start, (positions, skewed[1:]))
-    return (last[-1] if value is None else jnp.sum(value, axis=0)), choices
-
-
-def _trace_back(choices: Array, ends: Ends | None, n: int, m: int) -> Array:
-    lanes = choices.shape[-1]
-    if ends is None:
-        ends = Ends(jnp.full(lanes, n - 1, jnp.int32), jnp.full(lanes, m - 1, jnp.int32))
-    lane = jnp.arange(lanes)
-
-    def step(carry, inputs):
-        row, position = carry  # the path's next cell to visit, and its anti-diagonal
-        p, choice = inputs
-        here = p == position
-        column = p - row
-        move = choice[row, lane]
-        # At the border there is one way; this also keeps the walk inside when costs are inf.
-        move = jnp.where(row == 0, _COLUMN, jnp.where(column == 0, _ROW, move))
-        back = jnp.where(move == _DIAGONAL, 2, 1)
-        visited = jnp.where(here, row, -1)
-        row = jnp.where(here & (move != _COLUMN), row - 1, row)
-        position = jnp.where(here, position - back, position)
-        return (row, position), visited
-
-    positions = jnp.arange(1, choices.shape[0] + 1)
-    start = (ends.row, ends.row + ends.column)
-    _, rows = lax.scan(step, start, (positions, choices), reverse=True)
-    # Every path starts at cell (0, 0).
-    return jnp.concatenate([jnp.zeros((1, lanes), jnp.int32), rows])
+    (last, _, _, offset, value), records = lax.scan(step, start, (positions, skewed[1:]))
+    result = algebra.total(last, offset)[-1] if value is None else jnp.sum(value, axis=0)
+    return Sweep(result, records)

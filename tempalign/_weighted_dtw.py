@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from tempalign import _checks, _costs, _dispatch, _path_cost, _recurrence
+from tempalign import _checks, _costs, _dispatch, _hard, _path_cost
 from tempalign._path_cost import Operands
 from tempalign._problem import inputs, lane_ends, to_lanes
 from tempalign._recurrence import Ends
@@ -29,7 +29,8 @@ def weighted_dtw(
         \min_\pi \sum_{(i, j) \in \pi} \sum_k w_{ik} |c_{ik} - x_{jk}|
 
     Without diagonal moves (the default, as in the paper) every path has ``Tc + T - 1`` cells.
-    The path itself is not differentiated: gradients are those of the sum along it. Where
+    The path itself is not differentiated: gradients are those of the sum along it, in reverse mode
+    and of first order (for others, `tempalign.dtw_from_cost` of an explicit cost matrix). Where
     ``c == x`` the gradient of the absolute value is 0.
 
     Ties when tracing back: the step in the centroid only if strictly smaller, else in the sample;
@@ -109,7 +110,7 @@ def _lane_distance(
 ) -> Array:
     """Distances ``[S*A*C]``; `decides` is the centroid and weight that choose the paths."""
     if decides is None:
-        return _recurrence.hard_value(_lane_costs(operands), ends, diagonal)
+        return _hard.value(_lane_costs(operands), ends, diagonal)
     value, _ = _lane_distance_forward(diagonal, operands, decides, ends)
     return value
 
@@ -121,7 +122,7 @@ def _lane_distance_forward(
     ends: Ends | None,
 ) -> tuple[Array, tuple[Operands, Array]]:
     chooser = operands if decides is None else Operands(operands.x, *decides)
-    value, rows = _recurrence.hard_path(_lane_costs(chooser), ends, diagonal)
+    value, rows = _hard.path(_lane_costs(chooser), ends, diagonal)
     if decides is not None:
         value = _path_cost.path_cost(operands, rows)
     return value, (operands, rows)

@@ -116,3 +116,31 @@ def delannoy(n, m, diagonal):
             if diagonal:
                 count[i, j] += count[i - 1, j - 1]
     return count[-1, -1]
+
+
+def loop_soft_dtw(cost, gamma, diagonal):
+    """Soft-DTW value, expected alignment and entropy of the path distribution, by loops."""
+    cost = np.asarray(cost, np.float64)
+    n, m = cost.shape
+
+    def log_weights(cost):
+        """log of the summed weights of all paths from (0, 0) to each cell."""
+        log_sum = np.full((n, m), -np.inf)
+        for i in range(n):
+            for j in range(m):
+                before = [log_sum[i - 1, j]] if i else []
+                before += [log_sum[i, j - 1]] if j else []
+                before += [log_sum[i - 1, j - 1]] if i and j and diagonal else []
+                reach = np.logaddexp.reduce(before) if before else 0.0
+                log_sum[i, j] = reach - cost[i, j] / gamma
+        return log_sum
+
+    to_cell = log_weights(cost)
+    from_cell = log_weights(cost[::-1, ::-1])
+    from_cell = from_cell[::-1, ::-1]
+    finite = np.isfinite(cost)
+    log_visits = to_cell + from_cell + np.where(finite, cost, 0) / gamma - to_cell[-1, -1]
+    expected = np.where(finite, np.exp(log_visits), 0)
+    value = -gamma * to_cell[-1, -1]
+    entropy = ((expected * np.where(finite, cost, 0)).sum() - value) / gamma
+    return value, expected, entropy

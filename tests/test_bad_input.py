@@ -25,6 +25,10 @@ def from_cost(cost=X, **options):
     return tempalign.dtw_from_cost(cost, **options)
 
 
+def soft(x=X, y=Y, gamma=1.0, **options):
+    return tempalign.soft_dtw(x, y, gamma, **options)
+
+
 def dba(series=SERIES, **options):
     return tempalign.dba(series, **options)
 
@@ -73,6 +77,15 @@ CASES = [
     (dtw, {"implementation": []}, ValueError, r"implementation must be None or among"),
     (dtw, {"implementation": "pallas"}, NotImplementedError, r"dtw has no pallas implementation"),
     (weighted, {"implementation": "pallas"}, NotImplementedError, r"weighted_dtw has no pallas"),
+    # gamma
+    (soft, {"gamma": -1.0}, ValueError, r"gamma must be positive and finite, .* got -1.0"),
+    (soft, {"gamma": np.nan}, ValueError, r"gamma must be positive and finite, .* got nan"),
+    (soft, {"gamma": np.inf}, ValueError, r"gamma must be positive and finite, .* got inf"),
+    (soft, {"gamma": np.ones(4)}, ValueError, r"gamma must be a real scalar, got shape \(4,\)"),
+    (soft, {"gamma": 1j}, ValueError, r"gamma must be a real scalar, .* complex"),
+    (soft, {"gamma": True}, ValueError, r"gamma must be a real scalar, .* bool"),
+    (soft, {"x": X.astype(int)}, TypeError, r"x must be a floating-point"),
+    (soft, {"band": -1}, ValueError, r"band must be >= 0"),
     (resample, {"length": 0}, ValueError, r"length must be >= 1, got 0"),
     (resample, {"length": 2.0}, TypeError, r"length must be a Python integer, got 2.0"),
     (dba, {"num_iters": 0}, ValueError, r"num_iters must be >= 1, got 0"),
