@@ -3,13 +3,18 @@
 A public distance checks its sequences, computes their local costs and hands the recurrence one
 array of costs with all pairs on the last axis. That trip is the same for every distance, so it
 is written here: :func:`inputs` (validated, promoted, padding cleared, leading axes grouped) and
-:class:`Problem` (lanes, ends, band).
+:class:`Problem` (lanes, ends, band; block by block where there are many pairs, so that neither
+cache nor memory overflows).
 """
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from tempalign import _band, _checks, _costs, _hard, _soft
 from tempalign._pairs import Pairs
@@ -77,91 +82,131 @@ def clear_padding(
     return jnp.where(inside[..., None], x, 0), checked
 
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Local costs of all pairs in the form of the recurrence, and the way back.
+class Block(NamedTuple):
+    """A block of pairs: what one pass of the recurrence works on.
 
     Attributes:
-        cost: ``[n, m, L]``, a lane for each pair.
-        ends: the last cell of each lane, or None.
+        x: ``[S, A, n, F]`` (local costs ``[S, 1, n, m]`` where those are given).
+        y: ``[S, C, m, F]`` (a placeholder where local costs are given).
+        rows: int32 ``[S, A, C]`` true lengths, or None where all are full.
+        columns: likewise.
+    """
+
+    x: Array
+    y: Array
+    rows: Array | None
+    columns: Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Pairs to align, and the way back to the caller's leading axes.
+
+    Attributes:
+        block: all pairs.
+        cost: ``(x, y) -> [S, A, C, n, m]``.
+        size: (n, m).
         pairs: the leading axes.
         checked: the lengths with their upper bounds, for `nan_where_invalid`.
         diagonal: whether diagonal moves are allowed.
+        band: Sakoe-Chiba radius or None.
     """
 
-    cost: Array
-    ends: Ends | None
+    block: Block
+    cost: Callable[[Array, Array], Array]
+    size: tuple[int, int]
     pairs: Pairs
     checked: tuple[tuple[Array | None, int], ...]
     diagonal: bool
+    band: int | None
 
-    @classmethod
-    def of(
-        cls,
-        cost: Array,
-        pairs: Pairs,
-        row_lengths: Array | None,
-        column_lengths: Array | None,
-        *,
-        diagonal: bool,
-        band: int | None = None,
-    ) -> "Problem":
-        """The problem of local costs.
-
-        Args:
-            cost: ``[S, A, C, n, m]``.
-            pairs: the leading axes.
-            row_lengths: broadcast over the leading axes, or None.
-            column_lengths: likewise.
-            diagonal: whether diagonal moves are allowed.
-            band: Sakoe-Chiba radius or None.
-        """
-        n, m = cost.shape[-2:]
-        lanes = to_lanes(cost)
-        ends = lane_ends(row_lengths, column_lengths, n, m, pairs)
-        radius = _checks.band(band)
-        if radius is not None:
-            rows = n if row_lengths is None else row_lengths
-            columns = m if column_lengths is None else column_lengths
-            _band.check(rows, columns, radius, diagonal)
-            if ends is not None:
-                rows, columns = ends.row + 1, ends.column + 1
-            lanes = _band.forbid_outside(lanes, rows, columns, radius)
-        checked = ((row_lengths, n), (column_lengths, m))
-        return cls(lanes, ends, pairs, checked, diagonal)
+    @property
+    def dtype(self) -> jnp.dtype:
+        """That of costs and results."""
+        return self.block.x.dtype
 
     def value(self) -> Array:
         """Minimal path costs ``[...]``; NaN where a traced length is out of range."""
-        return self.finish(_hard.value(self.cost, self.ends, self.diagonal))
-
-    def path(self) -> tuple[Array, Array]:
-        """Minimal path costs ``[L]`` and paths, rows by anti-diagonal ``[P, L]``."""
-        return _hard.path(self.cost, self.ends, self.diagonal)
+        return self._values(lambda cost, ends: _hard.value(cost, ends, self.diagonal))
 
     def alignment(self) -> Array:
         """Paths as 0/1 matrices ``[..., n, m]``."""
-        n, m, _ = self.cost.shape
-        _, rows = self.path()
-        matrix = _hard.alignment(rows, n, m).astype(self.cost.dtype)
-        return self.restore(matrix.transpose(2, 0, 1))
+        cost, ends = self._lanes(self.block)
+        _, rows = _hard.path(cost, ends, self.diagonal)
+        return self._matrices(_hard.alignment(rows, *self.size).astype(self.dtype))
 
     def soft_value(self, gamma: Array) -> Array:
         """Soft minima of the path costs ``[...]``; NaN also where gamma is not positive."""
-        values = _soft.value(self.cost, gamma, self.ends, self.diagonal)
-        return jnp.where(gamma > 0, self.finish(values), jnp.nan)
+        values = self._values(lambda cost, ends: _soft.value(cost, gamma, ends, self.diagonal))
+        return jnp.where(gamma > 0, values, jnp.nan)
 
     def soft_alignment(self, gamma: Array) -> Array:
         """Expected alignments ``[..., n, m]``; NaN where gamma is not positive."""
-        expected = _soft.alignment(self.cost, gamma, self.ends, self.diagonal).expected
-        return jnp.where(gamma > 0, self.restore(expected.transpose(2, 0, 1)), jnp.nan)
+        cost, ends = self._lanes(self.block)
+        expected = _soft.alignment(cost, gamma, ends, self.diagonal).expected
+        return jnp.where(gamma > 0, self._matrices(expected), jnp.nan)
 
-    def finish(self, values: Array) -> Array:
-        """Lane values ``[L]`` as the caller's ``[...]``, NaN where a length is out of range."""
-        return _checks.nan_where_invalid(self.restore(values), *self.checked)
+    def _lanes(self, block: Block) -> tuple[Array, Ends | None]:
+        """Costs ``[n, m, L]`` and last cells of the pairs in a block."""
+        cost = to_lanes(self.cost(block.x, block.y))
+        rows: Array | int
+        columns: Array | int
+        rows, columns, ends = *self.size, None
+        if block.rows is not None and block.columns is not None:
+            rows, columns = block.rows.reshape(-1), block.columns.reshape(-1)
+            ends = Ends(rows - 1, columns - 1)
+        if self.band is not None:
+            cost = _band.forbid_outside(cost, rows, columns, self.band)
+        return cost, ends
 
-    def restore(self, values: Array) -> Array:
-        """Lane values ``[L, ...]`` as the caller's ``[..., ...]``."""
-        return self.pairs.restore(values.reshape(self.pairs.sizes + values.shape[1:]))
+    def _values(self, evaluate: Callable[[Array, Ends | None], Array]) -> Array:
+        """A number for each pair, ``[...]``, computed block by block where there are many."""
+        s, a, c = self.pairs.sizes
+
+        def of_block(block: Block) -> Array:
+            return evaluate(*self._lanes(block)).reshape(block.x.shape[:2] + (c,))
+
+        count = max(s, a)
+        cells = s * a * c * min(self.size)  # of one anti-diagonal
+        chunk = max(1, _cells_at_once() * count // max(cells, 1))
+        if count <= 2 * chunk:
+            values = of_block(self.block)
+        elif s >= a:
+            blocks = jax.tree.map(partial(_split, axis=0, chunk=chunk), self.block)
+            values = lax.map(jax.checkpoint(of_block), blocks).reshape((-1, a, c))[:s]
+        else:
+            x, y, rows, columns = self.block
+
+            def of_part(part: tuple[Array, Array | None, Array | None]) -> Array:
+                return of_block(Block(part[0], y, part[1], part[2]))
+
+            parts = jax.tree.map(partial(_split, axis=1, chunk=chunk), (x, rows, columns))
+            mapped = lax.map(jax.checkpoint(of_part), parts)
+            values = jnp.moveaxis(mapped, 0, 1).reshape((s, -1, c))[:, :a]
+        return _checks.nan_where_invalid(self.pairs.restore(values), *self.checked)
+
+    def _matrices(self, lanes: Array) -> Array:
+        """Lane matrices ``[n, m, L]`` as the caller's ``[..., n, m]``."""
+        return self.pairs.restore(lanes.transpose(2, 0, 1).reshape(self.pairs.sizes + self.size))
+
+
+def _cells_at_once() -> int:
+    """How many cells of an anti-diagonal one pass should work on.
+
+    On a CPU what its cache holds (measured: three times faster than 64 times as many); elsewhere
+    what keeps the costs within a few GB.
+    """
+    return 2**14 if jax.default_backend() == "cpu" else 2**22
+
+
+def _split(array: Array, axis: int, chunk: int) -> Array:
+    """Cuts an axis into chunks, on a new first axis; the last is filled with repetitions."""
+    count = array.shape[axis]
+    chunks = -(-count // chunk)
+    fill = [(0, chunks * chunk - count if k == axis else 0) for k in range(array.ndim)]
+    array = jnp.pad(array, fill, mode="edge")
+    shape = array.shape[:axis] + (chunks, chunk) + array.shape[axis + 1 :]
+    return jnp.moveaxis(array.reshape(shape), axis, 0)
 
 
 def of_sequences(
@@ -175,10 +220,9 @@ def of_sequences(
 ) -> Problem:
     """The problem of two batches of sequences and a local cost."""
     given = inputs(x, y, x_lengths, y_lengths)
-    costs = _costs.matrix(given.x, given.y, cost)
-    return Problem.of(
-        costs, given.pairs, given.x_lengths, given.y_lengths, diagonal=diagonal, band=band
-    )
+    checked = (given.x_lengths, given.x.shape[2]), (given.y_lengths, given.y.shape[2])
+    costs = partial(_costs.matrix, cost=cost)
+    return _problem(given.x, given.y, costs, given.pairs, checked, diagonal, band)
 
 
 def of_cost_matrix(
@@ -200,8 +244,37 @@ def of_cost_matrix(
             "y_lengths": () if columns is None else columns.shape,
         }
     )
-    costs = jnp.broadcast_to(costs, lead + (n, m)).reshape((-1, 1, 1, n, m))
-    return Problem.of(costs, Pairs(lead, lead), rows, columns, diagonal=diagonal, band=band)
+    costs = jnp.broadcast_to(costs, lead + (n, m)).reshape((-1, 1, n, m))
+    nothing = jnp.zeros((costs.shape[0], 1, 1, 1), costs.dtype)
+    checked = (rows, n), (columns, m)
+    return _problem(
+        costs, nothing, lambda x, _: x[:, :, None], Pairs(lead, lead), checked, diagonal, band
+    )
+
+
+def _problem(
+    x: Array,
+    y: Array,
+    cost: Callable[[Array, Array], Array],
+    pairs: Pairs,
+    checked: tuple[tuple[Array | None, int], tuple[Array | None, int]],
+    diagonal: bool,
+    band: int | None,
+) -> Problem:
+    (row_lengths, n), (column_lengths, m) = checked
+    rows = columns = None
+    if row_lengths is not None or column_lengths is not None:
+        rows = _pair_lengths(row_lengths, n, pairs)
+        columns = _pair_lengths(column_lengths, m, pairs)
+    radius = _checks.band(band)
+    if radius is not None:
+        _band.check(
+            n if row_lengths is None else row_lengths,
+            m if column_lengths is None else column_lengths,
+            radius,
+            diagonal,
+        )
+    return Problem(Block(x, y, rows, columns), cost, (n, m), pairs, checked, diagonal, radius)
 
 
 def to_lanes(cost: Array) -> Array:
@@ -216,11 +289,13 @@ def lane_ends(
     if row_lengths is None and column_lengths is None:
         return None
     return Ends(
-        _lane_lengths(row_lengths, n, pairs) - 1, _lane_lengths(column_lengths, m, pairs) - 1
+        _pair_lengths(row_lengths, n, pairs).reshape(-1) - 1,
+        _pair_lengths(column_lengths, m, pairs).reshape(-1) - 1,
     )
 
 
-def _lane_lengths(lengths: Array | None, size: int, pairs: Pairs) -> Array:
+def _pair_lengths(lengths: Array | None, size: int, pairs: Pairs) -> Array:
+    """Lengths ``[S, A, C]`` of all pairs."""
     full = jnp.asarray(size, jnp.int32) if lengths is None else lengths
     # Out-of-range lengths only exist under tracing; the result is NaN, the walk must stay inside.
-    return pairs.pair_rows(jnp.clip(full, 1, size)).reshape(-1)
+    return pairs.pair_rows(jnp.clip(full, 1, size))

@@ -62,7 +62,7 @@ def soft_dtw(
     """
     _dispatch.select("soft_dtw", implementation)
     problem = of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band)
-    temperature = _checks.gamma(gamma, problem.cost.dtype)
+    temperature = _checks.gamma(gamma, problem.dtype)
     return problem.value() if temperature is None else problem.soft_value(temperature)
 
 
@@ -105,7 +105,7 @@ def soft_dtw_from_cost(
     """
     _dispatch.select("soft_dtw_from_cost", implementation)
     problem = of_cost_matrix(cost_matrix, x_lengths, y_lengths, diagonal, band)
-    temperature = _checks.gamma(gamma, problem.cost.dtype)
+    temperature = _checks.gamma(gamma, problem.dtype)
     return problem.value() if temperature is None else problem.soft_value(temperature)
 
 
@@ -156,7 +156,7 @@ def soft_dtw_alignment(
     """
     _dispatch.select("soft_dtw_alignment", implementation)
     problem = of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band)
-    temperature = _checks.gamma(gamma, problem.cost.dtype)
+    temperature = _checks.gamma(gamma, problem.dtype)
     return problem.alignment() if temperature is None else problem.soft_alignment(temperature)
 
 
