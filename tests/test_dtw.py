@@ -151,7 +151,7 @@ def test_padding_changes_nothing(cost, poison):
     value, (dx, dy) = jax.value_and_grad(
         lambda x, y: tempalign.dtw(x, y, cost=cost, x_lengths=4, y_lengths=5), (0, 1)
     )(x, y)
-    chex.assert_trees_all_close((value, (dx[:4], dy[:5])), expected, rtol=1e-6)
+    chex.assert_trees_all_close((value, (dx[:4], dy[:5])), expected, rtol=1e-5, atol=1e-6)
     assert not np.any(dx[4:])
     assert not np.any(dy[5:])
 

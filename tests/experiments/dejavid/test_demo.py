@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 
 import pytest
 
@@ -9,10 +10,12 @@ from experiments.dejavid import job
 from experiments.dejavid.settings import Settings
 from experiments.shared import options
 
+FLAGS = pathlib.Path(__file__).parents[3] / "experiments" / "flags"
+
 
 @pytest.mark.slow
 def test_the_demo_beats_what_ignores_order(tmp_path):
-    argv = ["k400", "--flagfile=experiments/flags/demo.txt", f"--out_dir={tmp_path / 'demo'}"]
+    argv = ["k400", f"--flagfile={FLAGS / 'demo.txt'}", f"--out_dir={tmp_path / 'demo'}"]
     job.run(options.parse(Settings, argv))
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     top1 = {row["name"]: row["top1"] for row in report["baselines"]}
