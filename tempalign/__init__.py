@@ -13,6 +13,8 @@ from tempalign._soft_dtw import soft_dtw as soft_dtw
 from tempalign._soft_dtw import soft_dtw_alignment as soft_dtw_alignment
 from tempalign._soft_dtw import soft_dtw_divergence as soft_dtw_divergence
 from tempalign._soft_dtw import soft_dtw_from_cost as soft_dtw_from_cost
+from tempalign._tam import tam_distance as tam_distance
+from tempalign._tam import tam_distance_from_cost as tam_distance_from_cost
 from tempalign._tse import resample as resample
 from tempalign._version import __version__ as __version__
 from tempalign._weighted_dtw import weighted_dtw as weighted_dtw
@@ -29,5 +31,7 @@ __all__ = [
     "soft_dtw_alignment",
     "soft_dtw_divergence",
     "soft_dtw_from_cost",
+    "tam_distance",
+    "tam_distance_from_cost",
     "weighted_dtw",
 ]

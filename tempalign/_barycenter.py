@@ -1,17 +1,17 @@
 """DTW barycenter averaging: the average of sequences under alignment."""
 
-import math
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from tempalign import _checks, _costs, _hard
 from tempalign._pairs import Pairs
-from tempalign._problem import clear_padding, lane_ends, to_lanes
+from tempalign._problem import lane_ends, to_lanes
+from tempalign._recurrence import Moves
+from tempalign._series import Sets, of_series, start_from
 from tempalign._tse import resample
 from tempalign._types import Array, ArrayLike, Cost
 
@@ -79,96 +79,26 @@ def dba(
         [0.0, 1.0, 3.0]
     """
     iterations = _checks.positive_int(num_iters, "num_iters")
-    classes, lead, valid = _classes(series, lengths, weights)
+    given = of_series(series, lengths, weights)
     steps = None if length is None else _checks.positive_int(length, "length")
-    if init is not None:
-        center = _checks.sequence(init, "init").astype(classes.values.dtype)
-        expected = lead + (center.shape[-2] if steps is None else steps, classes.values.shape[-1])
-        if center.shape != expected:
-            raise ValueError(
-                f"init must have shape {expected} (leading axes of series, length, features), "
-                f"got {center.shape}"
-            )
-        center = center.reshape((-1,) + center.shape[-2:])
+    if init is None:
+        center = _medoid(given.sets, steps, diagonal, cost)
     else:
-        center = _medoid(classes, steps, diagonal, cost)
-    center, objective = _average(classes, center, iterations, diagonal, cost)
-    center = jnp.where(valid[:, None, None], center, jnp.nan)
-    center = lax.stop_gradient(center.reshape(lead + center.shape[-2:]))
-    if not return_objective:
-        return center
-    return center, lax.stop_gradient(objective.T.reshape(lead + (iterations + 1,)))
-
-
-class _Classes(NamedTuple):
-    """Sets of series: values ``[C, N, T, F]``, lengths int32 and weights ``[C, N]``."""
-
-    values: Array
-    lengths: Array
-    weights: Array
-
-
-def _classes(
-    series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike | None
-) -> tuple[_Classes, tuple[int, ...], Array]:
-    """The sets of series, their leading axes, and whether (traced) lengths are in range."""
-    x = _checks.sequence(series, "series")
-    if x.ndim < 3 or x.shape[-3] < 1:
-        raise ValueError(
-            f"series must have shape [..., N, T, F] with at least one series, got {x.shape}"
-        )
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    *lead, n, t, f = x.shape
-    w = _weights(weights, (*lead, n)).astype(x.dtype)
-    checked = _checks.lengths(lengths, t, "lengths")
-    full = jnp.full((), t, jnp.int32) if checked is None else checked
-    _must_fit(full.shape, (*lead, n), "lengths")
-    full = jnp.broadcast_to(full, (*lead, n))
-    x, _ = clear_padding(x, jnp.clip(full, 1, t), "series", "lengths")
-    x = jnp.where((w > 0)[..., None, None], x, 0)
-    valid = jnp.all((full >= 1) & (full <= t), axis=-1).reshape(-1)
-    count = math.prod(lead)
-    classes = _Classes(
-        x.reshape(count, n, t, f), jnp.clip(full, 1, t).reshape(count, n), w.reshape(count, n)
-    )
-    return classes, tuple(lead), valid
-
-
-def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
-    if weights is None:
-        return jnp.ones(shape)
-    w = _checks.floating(weights, "weights")
-    _must_fit(w.shape, shape, "weights")
-    w = jnp.broadcast_to(w, shape)
-    if not isinstance(w, jax.core.Tracer) and w.size:
-        values = np.asarray(w)
-        if not np.all(np.isfinite(values) & (values >= 0)):
-            raise ValueError("weights must be finite and >= 0, got a negative or non-finite one")
-        empty = np.argwhere(values.sum(-1) == 0)
-        if len(empty):
-            raise ValueError(
-                f"weights must not be all 0 in a set of series; they are in {len(empty)} set(s), "
-                f"first at leading index {tuple(int(i) for i in empty[0])}"
-            )
-    return w
-
-
-def _must_fit(shape: tuple[int, ...], target: tuple[int, ...], name: str) -> None:
-    if _checks.broadcast_shapes({name: shape, "series[..., 0, 0]": target}) != target:
-        raise ValueError(
-            f"{name} must broadcast to {target} (leading axes and number of series), got {shape}"
-        )
+        center = start_from(init, steps, given)
+    center, objective = _average(given.sets, center, iterations, diagonal, cost)
+    center, objective = given.restore(center), given.restore(objective)
+    return (center, objective) if return_objective else center
 
 
 @partial(jax.jit, static_argnames=("steps", "diagonal", "cost"))
-def _medoid(classes: _Classes, steps: int | None, diagonal: bool, cost: Cost) -> Array:
+def _medoid(sets: Sets, steps: int | None, diagonal: bool, cost: Cost) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
-    values, lengths, weights = classes
+    values, lengths, weights = sets
     if steps is not None:
         values = resample(values, steps, lengths=lengths)
         lengths = jnp.full_like(lengths, steps)
-    sets, n, t, _ = values.shape
-    pairs = Pairs((sets, 1), (sets, n))
+    count, n, t, _ = values.shape
+    pairs = Pairs((count, 1), (count, n))
 
     def summed_distance(index: Array) -> Array:
         # One series against its set at a time: all pairs at once would be [C, N, N, T, T].
@@ -176,7 +106,7 @@ def _medoid(classes: _Classes, steps: int | None, diagonal: bool, cost: Cost) ->
         one_length = lax.dynamic_slice_in_dim(lengths, index, 1, axis=1)
         costs = to_lanes(_costs.matrix(one, values, cost))
         ends = lane_ends(one_length, lengths, t, t, pairs)
-        distance = _hard.value(costs, ends, diagonal).reshape(sets, n)
+        distance = _hard.value(costs, ends, Moves(diagonal)).reshape(count, n)
         # Not a dot product: 0 * inf would be NaN for a series that is ignored.
         return jnp.sum(jnp.where(weights > 0, weights * distance, 0), axis=-1)
 
@@ -201,17 +131,17 @@ class _State(NamedTuple):
 
 @partial(jax.jit, static_argnames=("num_iters", "diagonal", "cost"))
 def _average(
-    classes: _Classes, center: Array, num_iters: int, diagonal: bool, cost: Cost
+    sets: Sets, center: Array, num_iters: int, diagonal: bool, cost: Cost
 ) -> tuple[Array, Array]:
-    """Iterates to the fixed point; returns barycenters and objectives ``[num_iters + 1, C]``."""
+    """Iterates to the fixed point; returns barycenters and objectives ``[C, num_iters + 1]``."""
     descends = cost == "sqeuclidean"
-    sets, rounds = center.shape[0], jnp.arange(num_iters + 1)[:, None]
+    count, rounds = center.shape[0], jnp.arange(num_iters + 1)[:, None]
 
     def again(state: _State) -> Array:
         return (state.iteration <= num_iters) & ~jnp.all(state.done)
 
     def iterate(state: _State) -> _State:
-        objective, update = _align(classes, state.update, diagonal, cost)
+        objective, update = _align(sets, state.update, diagonal, cost)
         first = state.iteration == 0  # the start is its own candidate and always taken
         moved = jnp.any(state.update != state.center, axis=(-2, -1))
         take = ~state.done & (first | moved)
@@ -228,26 +158,26 @@ def _average(
     start = _State(
         iteration=jnp.zeros((), jnp.int32),
         center=center,
-        objective=jnp.zeros(sets, center.dtype),
+        objective=jnp.zeros(count, center.dtype),
         update=center,
-        done=jnp.zeros(sets, bool),
-        history=jnp.zeros((num_iters + 1, sets), center.dtype),
+        done=jnp.zeros(count, bool),
+        history=jnp.zeros((num_iters + 1, count), center.dtype),
     )
     end = lax.while_loop(again, iterate, start)
-    return end.center, end.history
+    return end.center, end.history.T
 
 
-def _align(classes: _Classes, center: Array, diagonal: bool, cost: Cost) -> tuple[Array, Array]:
+def _align(sets: Sets, center: Array, diagonal: bool, cost: Cost) -> tuple[Array, Array]:
     """Objectives ``[C]`` of the barycenters, and the means of the frames aligned to each step."""
-    values, lengths, weights = classes
-    sets, n, t, _ = values.shape
+    values, lengths, weights = sets
+    count, n, t, _ = values.shape
     steps = center.shape[1]
     costs = to_lanes(_costs.matrix(center[:, None], values, cost))
-    ends = lane_ends(None, lengths, steps, t, Pairs((sets, 1), (sets, n)))
-    distance, rows = _hard.path(costs, ends, diagonal)
+    ends = lane_ends(None, lengths, steps, t, Pairs((count, 1), (count, n)))
+    distance, rows = _hard.path(costs, ends, Moves(diagonal))
     present = weights > 0
-    objective = jnp.sum(jnp.where(present, weights * distance.reshape(sets, n), 0), axis=-1)
-    path = _hard.alignment(rows, steps, t).reshape(steps, t, sets, n)
+    objective = jnp.sum(jnp.where(present, weights * distance.reshape(count, n), 0), axis=-1)
+    path = _hard.alignment(rows, steps, t).reshape(steps, t, count, n)
     share = jnp.where(path, weights, 0)
     total = jnp.einsum("ltcn,cntf->clf", share, values, precision=lax.Precision.HIGHEST)
     return objective, total / jnp.sum(share, axis=(1, 3)).T[..., None]

@@ -1,12 +1,13 @@
 """Local costs between the frames of two sequences.
 
-All built-in costs are accumulated over the features by rank-1 updates,
+Sums of differences are accumulated over the features by rank-1 updates,
 ``cost += f(x[:, k], y[:, k])``, in unrolled blocks of `_BLOCK` features inside one ``lax.scan``.
 No ``[..., n, m, F]`` array exists at any time, the update vectorises (measured on a CPU: 0.04 ns
 per element, against 3.7 ns for broadcast-and-sum), and differences are taken before they are
 squared, so that nearby frames lose no precision to ``|x|^2 + |y|^2 - 2xy``.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -41,12 +42,34 @@ def matrix(x: Array, y: Array, cost: Cost) -> Array:
         return _from_callable(x, y, cost)
     _checks.choice(cost, "cost", NAMES)
     if cost == "sqeuclidean":
-        return _accumulate(lambda a, b: jnp.square(a - b), (x,), (y,))
+        return _squared_euclidean(x, y)
     if cost == "euclidean":
-        return _safe_sqrt(_accumulate(lambda a, b: jnp.square(a - b), (x,), (y,)))
+        return _safe_sqrt(_squared_euclidean(x, y))
     if cost == "manhattan":
         return _accumulate(lambda a, b: absolute(a - b), (x,), (y,))
-    return 1 - _accumulate(lambda a, b: a * b, (_unit(x),), (_unit(y),))
+    return 1 - _inner(_unit(x), _unit(y))
+
+
+@jax.custom_jvp
+def _squared_euclidean(x: Array, y: Array) -> Array:
+    return _accumulate(lambda a, b: jnp.square(a - b), (x,), (y,))
+
+
+@_squared_euclidean.defjvp
+def _squared_euclidean_jvp(primals, tangents):
+    # 2 <x - y, dx - dy>, multiplied out: matrix products, and so are its transposes (measured on
+    # a CPU: twenty times faster than the derivative of the sum over features). What multiplying
+    # out loses where frames are far from 0, subtracting a common frame gives back.
+    (x, y), (dx, dy) = primals, tangents
+    origin = lax.stop_gradient(jnp.mean(y, axis=(1, 2), keepdims=True))
+    a, b = x - origin, y - origin
+    own = jnp.sum(a * dx, -1)[:, :, None, :, None] + jnp.sum(b * dy, -1)[:, None, :, None, :]
+    return _squared_euclidean(x, y), 2 * (own - _inner(a, dy) - _inner(dx, b))
+
+
+def _inner(x: Array, y: Array) -> Array:
+    """Inner products of all frames, ``[S, A, C, n, m]``."""
+    return jnp.einsum("sanf,scmf->sacnm", x, y, precision=lax.Precision.HIGHEST)
 
 
 @jax.jit
@@ -136,3 +159,19 @@ def _unit(x: Array) -> Array:
     norm = _safe_sqrt(jnp.sum(jnp.square(x), -1, keepdims=True))
     # A zero vector has no direction: its cosine to anything is 0, its gradient finite.
     return x / jnp.where(norm > 0, norm, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DampedCosine:
+    """``1 - <a, b> / (|a| |b| + damping)``, as the common few-shot code computes it.
+
+    Attributes:
+        damping: what is added to the denominator, > 0.
+    """
+
+    damping: float
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        norms = [_safe_sqrt(jnp.sum(jnp.square(a), -1)) for a in (x, y)]
+        inner = jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
+        return 1 - inner / (norms[0][:, None] * norms[1] + self.damping)

@@ -17,6 +17,8 @@ _AVAILABLE: dict[str, tuple[ImplementationName, ...]] = {
     "soft_dtw_alignment": ("xla",),
     "soft_dtw_divergence": ("xla",),
     "soft_dtw_from_cost": ("xla",),
+    "tam_distance": ("xla",),
+    "tam_distance_from_cost": ("xla",),
     "weighted_dtw": ("xla",),
 }
 

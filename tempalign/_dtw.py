@@ -2,6 +2,7 @@
 
 from tempalign import _dispatch
 from tempalign._problem import of_cost_matrix, of_sequences
+from tempalign._recurrence import Moves
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
@@ -61,7 +62,7 @@ def dtw(
         0.0
     """
     _dispatch.select("dtw", implementation)
-    return of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band).value()
+    return of_sequences(x, y, x_lengths, y_lengths, cost, Moves(diagonal), band).value()
 
 
 def dtw_from_cost(
@@ -102,7 +103,7 @@ def dtw_from_cost(
         (2.0, 7.0)
     """
     _dispatch.select("dtw_from_cost", implementation)
-    return of_cost_matrix(cost_matrix, x_lengths, y_lengths, diagonal, band).value()
+    return of_cost_matrix(cost_matrix, x_lengths, y_lengths, Moves(diagonal), band).value()
 
 
 def dtw_alignment(
@@ -150,4 +151,4 @@ def dtw_alignment(
         [[1, 1, 0], [0, 0, 1]]
     """
     _dispatch.select("dtw_alignment", implementation)
-    return of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band).alignment()
+    return of_sequences(x, y, x_lengths, y_lengths, cost, Moves(diagonal), band).alignment()

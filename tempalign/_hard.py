@@ -17,15 +17,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._recurrence import Ends, Values, swap, sweep
+from tempalign._recurrence import Ends, Moves, Values, prefers_swap, swap, sweep
 from tempalign._types import Array
 
 # What a cell came from.
 _COLUMN, _ROW, _DIAGONAL = 0, 1, 2
 
 
-@partial(jax.jit, static_argnames="diagonal")
-def value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
+@partial(jax.jit, static_argnames="moves")
+def value(cost: Array, ends: Ends | None, moves: Moves) -> Array:
     """Minimal path cost of each lane.
 
     The derivative is that of the path found: ``d value = sum(alignment * d cost)``, which makes
@@ -34,41 +34,41 @@ def value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
     Args:
         cost: ``[n, m, L]``; ``inf`` forbids a cell.
         ends: last cells, or None for (n-1, m-1) everywhere.
-        diagonal: whether the move (i-1, j-1) is allowed.
+        moves: the steps allowed.
 
     Returns:
         ``[L]``.
     """
-    return _differentiable_value(cost, ends, diagonal)
+    return _differentiable_value(cost, ends, moves)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _differentiable_value(cost: Array, ends: Ends | None, diagonal: bool) -> Array:
-    if cost.shape[0] > cost.shape[1]:  # a scan step computes all rows: take the shorter side
+def _differentiable_value(cost: Array, ends: Ends | None, moves: Moves) -> Array:
+    if prefers_swap(cost, moves):
         cost, ends = swap(cost, ends)
-    return sweep(cost, ends, diagonal, _Minimum()).value
+    return sweep(cost, ends, moves, _Minimum()).value
 
 
 @_differentiable_value.defjvp
 def _value_jvp(
-    diagonal: bool, primals: tuple[Array, Ends | None], tangents: tuple[Array, Ends | None]
+    moves: Moves, primals: tuple[Array, Ends | None], tangents: tuple[Array, Ends | None]
 ) -> tuple[Array, Array]:
     cost, ends = primals
-    found, rows = path(cost, ends, diagonal)
+    found, rows = path(cost, ends, moves)
     visited = alignment(rows, cost.shape[0], cost.shape[1])
     return found, jnp.sum(jnp.where(visited, tangents[0], 0), axis=(0, 1))
 
 
-@partial(jax.jit, static_argnames="diagonal")
-def path(cost: Array, ends: Ends | None, diagonal: bool) -> tuple[Array, Array]:
+@partial(jax.jit, static_argnames="moves")
+def path(cost: Array, ends: Ends | None, moves: Moves) -> tuple[Array, Array]:
     """Minimal path cost and the path, ``([L], rows int32 [P, L])``."""
     cost = lax.stop_gradient(cost)
     n, m, _ = cost.shape
-    if n <= m:
-        found, choices = sweep(cost, ends, diagonal, _Minimum("column"))
+    if not prefers_swap(cost, moves):
+        found, choices = sweep(cost, ends, moves, _Minimum("column"))
         return found, _trace_back(choices, ends, n, m)
     cost, ends = swap(cost, ends)
-    found, choices = sweep(cost, ends, diagonal, _Minimum("row"))
+    found, choices = sweep(cost, ends, moves, _Minimum("row"))
     columns = _trace_back(choices, ends, m, n)
     position = jnp.arange(n + m - 1)[:, None]
     return found, jnp.where(columns < 0, -1, position - columns)
@@ -110,12 +110,7 @@ class _Minimum:
             best = jnp.minimum(best, from_both)
         return (cost + best,), choice
 
-    def recentre(
-        self, values: Values, shifted: Values, offset: None
-    ) -> tuple[Values, Values, None]:
-        return values, shifted, offset  # no differences are taken: nothing to gain
-
-    def total(self, values: Values, offset: None) -> Array:
+    def total(self, values: Values) -> Array:
         return values[0]
 
 

@@ -8,6 +8,7 @@ cache nor memory overflows).
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from jax import lax
 
 from tempalign import _band, _checks, _costs, _hard, _soft
 from tempalign._pairs import Pairs
-from tempalign._recurrence import Ends
+from tempalign._recurrence import Ends, Moves
 from tempalign._types import Array, ArrayLike, Cost
 
 
@@ -108,7 +109,8 @@ class Problem:
         size: (n, m).
         pairs: the leading axes.
         checked: the lengths with their upper bounds, for `nan_where_invalid`.
-        diagonal: whether diagonal moves are allowed.
+        moves: the steps allowed. Where steps along the rows are restricted to some columns
+            (TAM), each matrix gets a column of zeros before and after it.
         band: Sakoe-Chiba radius or None.
     """
 
@@ -117,7 +119,7 @@ class Problem:
     size: tuple[int, int]
     pairs: Pairs
     checked: tuple[tuple[Array | None, int], ...]
-    diagonal: bool
+    moves: Moves
     band: int | None
 
     @property
@@ -127,24 +129,33 @@ class Problem:
 
     def value(self) -> Array:
         """Minimal path costs ``[...]``; NaN where a traced length is out of range."""
-        return self._values(lambda cost, ends: _hard.value(cost, ends, self.diagonal))
+        return self._checked(self._by_block(lambda cost, ends: _hard.value(cost, ends, self.moves)))
 
     def alignment(self) -> Array:
         """Paths as 0/1 matrices ``[..., n, m]``."""
-        cost, ends = self._lanes(self.block)
-        _, rows = _hard.path(cost, ends, self.diagonal)
-        return self._matrices(_hard.alignment(rows, *self.size).astype(self.dtype))
+
+        def matrices(cost: Array, ends: Ends | None) -> Array:
+            _, rows = _hard.path(cost, ends, self.moves)
+            return _from_lanes(_hard.alignment(rows, *self.size).astype(self.dtype))
+
+        return self._by_block(matrices)
 
     def soft_value(self, gamma: Array) -> Array:
         """Soft minima of the path costs ``[...]``; NaN also where gamma is not positive."""
-        values = self._values(lambda cost, ends: _soft.value(cost, gamma, ends, self.diagonal))
-        return jnp.where(gamma > 0, values, jnp.nan)
+        values = self._by_block(
+            lambda cost, ends: _soft.value(cost, gamma, ends, self.moves),
+        )
+        return self._checked(jnp.where(gamma > 0, values, jnp.nan))
 
     def soft_alignment(self, gamma: Array) -> Array:
         """Expected alignments ``[..., n, m]``; NaN where gamma is not positive."""
-        cost, ends = self._lanes(self.block)
-        expected = _soft.alignment(cost, gamma, ends, self.diagonal).expected
-        return jnp.where(gamma > 0, self._matrices(expected), jnp.nan)
+        expected = self._by_block(
+            lambda cost, ends: _from_lanes(_soft.alignment(cost, gamma, ends, self.moves).expected),
+        )
+        return jnp.where(gamma > 0, expected, jnp.nan)
+
+    def _checked(self, values: Array) -> Array:
+        return _checks.nan_where_invalid(values, *self.checked)
 
     def _lanes(self, block: Block) -> tuple[Array, Ends | None]:
         """Costs ``[n, m, L]`` and last cells of the pairs in a block."""
@@ -155,48 +166,51 @@ class Problem:
         if block.rows is not None and block.columns is not None:
             rows, columns = block.rows.reshape(-1), block.columns.reshape(-1)
             ends = Ends(rows - 1, columns - 1)
+        if self.moves.row_columns is not None:
+            padded = jnp.pad(cost, ((0, 0), (1, 1), (0, 0)))
+            after = jnp.arange(padded.shape[1])[:, None] > columns
+            cost = jnp.where(after, 0, padded)
+            ends = None if ends is None else ends._replace(column=ends.column + 2)
         if self.band is not None:
             cost = _band.forbid_outside(cost, rows, columns, self.band)
         return cost, ends
 
-    def _values(self, evaluate: Callable[[Array, Ends | None], Array]) -> Array:
-        """A number for each pair, ``[...]``, computed block by block where there are many."""
+    def _by_block(self, evaluate: Callable[[Array, Ends | None], Array]) -> Array:
+        """What `evaluate` makes of each pair, ``[L, ...]`` a block, as ``[..., ...]``."""
         s, a, c = self.pairs.sizes
 
         def of_block(block: Block) -> Array:
-            return evaluate(*self._lanes(block)).reshape(block.x.shape[:2] + (c,))
+            made = evaluate(*self._lanes(block))
+            return made.reshape(block.x.shape[:2] + (c,) + made.shape[1:])
 
         count = max(s, a)
-        cells = s * a * c * min(self.size)  # of one anti-diagonal
-        chunk = max(1, _cells_at_once() * count // max(cells, 1))
-        if count <= 2 * chunk:
-            values = of_block(self.block)
-        elif s >= a:
+        cells = s * a * c * math.prod(self.size)
+        chunk = max(1, _CELLS_AT_ONCE[_platform()] * count // max(cells, 1))
+        if count <= 1.5 * chunk:
+            return self.pairs.restore(of_block(self.block))
+        if cells > _CELLS_KEPT:
+            # Otherwise autodiff keeps the alignments of all blocks.
+            of_block = jax.checkpoint(of_block)
+        if s >= a:
             blocks = jax.tree.map(partial(_split, axis=0, chunk=chunk), self.block)
-            values = lax.map(jax.checkpoint(of_block), blocks).reshape((-1, a, c))[:s]
-        else:
-            x, y, rows, columns = self.block
-
-            def of_part(part: tuple[Array, Array | None, Array | None]) -> Array:
-                return of_block(Block(part[0], y, part[1], part[2]))
-
-            parts = jax.tree.map(partial(_split, axis=1, chunk=chunk), (x, rows, columns))
-            mapped = lax.map(jax.checkpoint(of_part), parts)
-            values = jnp.moveaxis(mapped, 0, 1).reshape((s, -1, c))[:, :a]
-        return _checks.nan_where_invalid(self.pairs.restore(values), *self.checked)
-
-    def _matrices(self, lanes: Array) -> Array:
-        """Lane matrices ``[n, m, L]`` as the caller's ``[..., n, m]``."""
-        return self.pairs.restore(lanes.transpose(2, 0, 1).reshape(self.pairs.sizes + self.size))
+            mapped = lax.map(of_block, blocks)
+            return self.pairs.restore(mapped.reshape((-1,) + mapped.shape[2:])[:s])
+        x, y, rows, columns = self.block
+        parts = jax.tree.map(partial(_split, axis=1, chunk=chunk), (x, rows, columns))
+        mapped = lax.map(lambda part: of_block(Block(part[0], y, part[1], part[2])), parts)
+        mapped = jnp.moveaxis(mapped, 0, 1)
+        return self.pairs.restore(mapped.reshape((s, -1) + mapped.shape[3:])[:, :a])
 
 
-def _cells_at_once() -> int:
-    """How many cells of an anti-diagonal one pass should work on.
+# Matrix cells that one pass of the recurrence should work on: on a CPU what its cache holds,
+# elsewhere what keeps every core busy.
+_CELLS_AT_ONCE = {"cpu": 2**19, "other": 2**28}
+# Matrix cells whose alignments may be kept for a backward pass (2 GB of float32).
+_CELLS_KEPT = 2**29
 
-    On a CPU what its cache holds (measured: three times faster than 64 times as many); elsewhere
-    what keeps the costs within a few GB.
-    """
-    return 2**14 if jax.default_backend() == "cpu" else 2**22
+
+def _platform() -> str:
+    return "cpu" if jax.default_backend() == "cpu" else "other"
 
 
 def _split(array: Array, axis: int, chunk: int) -> Array:
@@ -215,22 +229,24 @@ def of_sequences(
     x_lengths: ArrayLike | None,
     y_lengths: ArrayLike | None,
     cost: Cost,
-    diagonal: bool,
-    band: int | None,
+    moves: Moves,
+    band: int | None = None,
+    *,
+    names: tuple[str, str] = ("x", "y"),
 ) -> Problem:
     """The problem of two batches of sequences and a local cost."""
-    given = inputs(x, y, x_lengths, y_lengths)
+    given = inputs(x, y, x_lengths, y_lengths, names=names)
     checked = (given.x_lengths, given.x.shape[2]), (given.y_lengths, given.y.shape[2])
     costs = partial(_costs.matrix, cost=cost)
-    return _problem(given.x, given.y, costs, given.pairs, checked, diagonal, band)
+    return _problem(given.x, given.y, costs, given.pairs, checked, moves, band)
 
 
 def of_cost_matrix(
     cost_matrix: ArrayLike,
     x_lengths: ArrayLike | None,
     y_lengths: ArrayLike | None,
-    diagonal: bool,
-    band: int | None,
+    moves: Moves,
+    band: int | None = None,
 ) -> Problem:
     """The problem of given local costs ``[..., n, m]``."""
     costs = _checks.cost_matrix(cost_matrix)
@@ -247,9 +263,8 @@ def of_cost_matrix(
     costs = jnp.broadcast_to(costs, lead + (n, m)).reshape((-1, 1, n, m))
     nothing = jnp.zeros((costs.shape[0], 1, 1, 1), costs.dtype)
     checked = (rows, n), (columns, m)
-    return _problem(
-        costs, nothing, lambda x, _: x[:, :, None], Pairs(lead, lead), checked, diagonal, band
-    )
+    as_given = Pairs(lead, lead)
+    return _problem(costs, nothing, lambda x, _: x[:, :, None], as_given, checked, moves, band)
 
 
 def _problem(
@@ -258,7 +273,7 @@ def _problem(
     cost: Callable[[Array, Array], Array],
     pairs: Pairs,
     checked: tuple[tuple[Array | None, int], tuple[Array | None, int]],
-    diagonal: bool,
+    moves: Moves,
     band: int | None,
 ) -> Problem:
     (row_lengths, n), (column_lengths, m) = checked
@@ -272,14 +287,19 @@ def _problem(
             n if row_lengths is None else row_lengths,
             m if column_lengths is None else column_lengths,
             radius,
-            diagonal,
+            moves.diagonal,
         )
-    return Problem(Block(x, y, rows, columns), cost, (n, m), pairs, checked, diagonal, radius)
+    return Problem(Block(x, y, rows, columns), cost, (n, m), pairs, checked, moves, radius)
 
 
 def to_lanes(cost: Array) -> Array:
     """``[S, A, C, n, m]`` as ``[n, m, L]``."""
     return cost.reshape((-1,) + cost.shape[-2:]).transpose(1, 2, 0)
+
+
+def _from_lanes(matrices: Array) -> Array:
+    """``[n, m, L]`` as ``[L, n, m]``."""
+    return matrices.transpose(2, 0, 1)
 
 
 def lane_ends(

@@ -20,6 +20,19 @@ from tempalign._types import Array
 Values = tuple[Array, ...]
 
 
+class Moves(NamedTuple):
+    """The steps that may lead to a cell; a step (i, j-1) always may (static, hashable).
+
+    Attributes:
+        diagonal: whether the step from (i-1, j-1) is allowed.
+        row_columns: the columns in which the step from (i-1, j) is allowed besides the last one;
+            None: all. (TAM moves along the query in its padding columns only.)
+    """
+
+    diagonal: bool = True
+    row_columns: tuple[int, ...] | None = None
+
+
 class Ends(NamedTuple):
     """The last cell of each lane, for sequences shorter than the padded matrix.
 
@@ -33,16 +46,22 @@ class Ends(NamedTuple):
 
 
 def swap(cost: Array, ends: Ends | None) -> tuple[Array, Ends | None]:
+    """The same problem with rows and columns exchanged."""
     swapped = None if ends is None else Ends(row=ends.column, column=ends.row)
     return cost.transpose(1, 0, 2), swapped
 
 
-def skew(cost: Array) -> Array:
-    """``[n, m, L] -> [P, n, L]`` with ``out[i + j, i] = cost[i, j]`` and inf elsewhere."""
+def prefers_swap(cost: Array, moves: Moves) -> bool:
+    """Whether to exchange rows and columns: a step computes all rows, so few are better."""
+    return cost.shape[0] > cost.shape[1] and moves.row_columns is None
+
+
+def skew(cost: Array, outside: float) -> Array:
+    """``[n, m, L] -> [P, n, L]`` with ``out[i + j, i] = cost[i, j]`` and `outside` elsewhere."""
     n, m, lanes = cost.shape
     # A row padded by n cells, read back one cell shorter, starts one cell later than the row
     # above: a shear without a gather.
-    padded = jnp.pad(cost, ((0, 0), (0, n), (0, 0)), constant_values=jnp.inf)
+    padded = jnp.pad(cost, ((0, 0), (0, n), (0, 0)), constant_values=outside)
     sheared = padded.reshape(n * (m + n), lanes)[: n * (m + n - 1)]
     return sheared.reshape(n, m + n - 1, lanes).transpose(1, 0, 2)
 
@@ -84,29 +103,30 @@ class Algebra(Protocol):
     ) -> tuple[Values, Any]:
         """The next values, from those at (i-1, j), (i, j-1) and (i-1, j-1), and a record."""
 
-    def recentre(self, values: Values, shifted: Values, offset: Any) -> tuple[Values, Values, Any]:
-        """Moves a common offset of both values into `offset` (None at first)."""
-
-    def total(self, values: Values, offset: Any) -> Array:
+    def total(self, values: Values) -> Array:
         """R itself."""
 
 
-def sweep(cost: Array, ends: Ends | None, diagonal: bool, algebra: Algebra) -> Sweep:
+def sweep(cost: Array, ends: Ends | None, moves: Moves, algebra: Algebra) -> Sweep:
     """The recurrence over all anti-diagonals.
 
     Args:
         cost: ``[n, m, L]``.
         ends: last cells or None.
-        diagonal: whether diagonal moves are allowed.
+        moves: the steps allowed.
         algebra: the minimum, hard or soft.
     """
-    n, _, lanes = cost.shape
-    skewed = skew(cost)
+    n, m, lanes = cost.shape
+    skewed = skew(cost, algebra.outside[0])
     row = jnp.arange(n)[:, None]
-    walls = tuple(jnp.full((1, lanes), value, cost.dtype) for value in algebra.outside)
+    last_column = m - 1 if ends is None else ends.column
+
+    def outside(like: Array) -> Values:
+        return tuple(jnp.full_like(like, value) for value in algebra.outside)
 
     def shift(values: Values) -> Values:
         """Cell (i-1, .) at the place of cell i."""
+        walls = outside(values[0][:1])
         # Fused with the cell update this shift makes XLA's CPU code scalar; kept apart it is a
         # block copy and both vectorise.
         moved = tuple(
@@ -114,25 +134,38 @@ def sweep(cost: Array, ends: Ends | None, diagonal: bool, algebra: Algebra) -> S
         )
         return lax.optimization_barrier(moved)
 
+    def allowed(from_row: Values, p: Array) -> Values:
+        """The values at (i-1, .) where a step from there is allowed."""
+        if moves.row_columns is None:
+            return from_row
+        column = p - row
+        here = column == last_column
+        for free in moves.row_columns:
+            here |= column == free
+        return tuple(
+            jnp.where(here, part, wall)
+            for part, wall in zip(from_row, outside(from_row[0]), strict=True)
+        )
+
+    def value_at(values: Values, p: Array | int, so_far: Array) -> Array:
+        """R of the lanes that end on anti-diagonal p."""
+        assert ends is not None
+        last = tuple(jnp.take_along_axis(part, ends.row[None], axis=0)[0] for part in values)
+        return jnp.where(p == ends.row + ends.column, algebra.total(last), so_far)
+
     def step(carry, inputs):
-        current, from_row, from_diagonal, offset, value = carry
+        current, from_row, from_diagonal, value = carry
         p, costs = inputs
-        updated, record = algebra.extend(costs, from_row, current, from_diagonal)
-        updated, from_row, offset = algebra.recentre(updated, from_row, offset)
+        updated, record = algebra.extend(costs, allowed(from_row, p), current, from_diagonal)
         if ends is not None:
-            here = (row == ends.row) & (p == ends.row + ends.column)
-            value = jnp.where(here, algebra.total(updated, offset), value)
-        return (updated, shift(updated), from_row if diagonal else None, offset, value), record
+            value = value_at(updated, p, value)
+        return (updated, shift(updated), from_row if moves.diagonal else None, value), record
 
     first = algebra.begin(skewed[0])
-    first, _, offset = algebra.recentre(first, first, None)
-    nowhere = tuple(jnp.broadcast_to(wall, first[0].shape) for wall in walls)
-    value = None
-    if ends is not None:
-        here = (row == ends.row) & (ends.row + ends.column == 0)
-        value = jnp.where(here, algebra.total(first, offset), 0)
-    start = (first, shift(first), nowhere if diagonal else None, offset, value)
+    value = None if ends is None else value_at(first, 0, jnp.zeros(lanes, cost.dtype))
+    start = (first, shift(first), outside(first[0]) if moves.diagonal else None, value)
     positions = jnp.arange(1, skewed.shape[0])
-    (last, _, _, offset, value), records = lax.scan(step, start, (positions, skewed[1:]))
-    result = algebra.total(last, offset)[-1] if value is None else jnp.sum(value, axis=0)
-    return Sweep(result, records)
+    (last, _, _, value), records = lax.scan(step, start, (positions, skewed[1:]))
+    if value is None:
+        value = algebra.total(tuple(part[-1] for part in last))
+    return Sweep(value, records)

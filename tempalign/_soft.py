@@ -3,7 +3,6 @@
 The entry points are jitted, so that calls outside of ``jit`` compile once for each shape.
 """
 
-import math
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from tempalign._recurrence import Ends, Sweep, Values, swap, sweep, unskew
+from tempalign._recurrence import Ends, Moves, Sweep, Values, prefers_swap, swap, sweep, unskew
 from tempalign._types import Array
 
 
@@ -22,16 +21,16 @@ class SoftAlignment(NamedTuple):
     Attributes:
         value: ``[L]`` soft minimum of the path costs.
         expected: ``[n, m, L]`` probability that a path visits the cell; d value / d cost.
-        entropy: ``[L]`` of the distribution, in nats; -d value / d gamma.
+        entropy: ``[L]`` of the distribution, in nats; -d value / d gamma. None if not asked for.
     """
 
     value: Array
     expected: Array
-    entropy: Array
+    entropy: Array | None
 
 
-@partial(jax.jit, static_argnames="diagonal")
-def value(cost: Array, gamma: Array, ends: Ends | None, diagonal: bool) -> Array:
+@partial(jax.jit, static_argnames="moves")
+def value(cost: Array, gamma: Array, ends: Ends | None, moves: Moves) -> Array:
     """Soft minimum ``-gamma log sum exp(-path cost / gamma)`` over all paths of each lane.
 
     Forward and reverse mode cost one pass more, and can be repeated (Hessians).
@@ -40,102 +39,125 @@ def value(cost: Array, gamma: Array, ends: Ends | None, diagonal: bool) -> Array
         cost: ``[n, m, L]``; ``inf`` forbids a cell.
         gamma: temperature, positive, ``[]``.
         ends: last cells, or None for (n-1, m-1) everywhere.
-        diagonal: whether the move (i-1, j-1) is allowed.
+        moves: the steps allowed.
 
     Returns:
-        ``[L]``.
+        ``[L]``, inf where no path is allowed.
     """
-    return _differentiable_soft_value(cost, gamma, ends, diagonal)
+    return _differentiable_soft_value(cost, gamma, ends, moves)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _differentiable_soft_value(
-    cost: Array, gamma: Array, ends: Ends | None, diagonal: bool
-) -> Array:
-    if cost.shape[0] > cost.shape[1]:
+def _differentiable_soft_value(cost: Array, gamma: Array, ends: Ends | None, moves: Moves) -> Array:
+    if prefers_swap(cost, moves):
         cost, ends = swap(cost, ends)
-    return _soft_sweep(cost, gamma, ends, diagonal).value
+    return _soft_sweep(cost, ends, moves, SoftMinimum(gamma)).value
 
 
-@_differentiable_soft_value.defjvp
-def _soft_value_jvp(diagonal, primals, tangents):
+def _soft_value_jvp(moves, primals, tangents):
     cost, gamma, ends = primals
     d_cost, d_gamma, _ = tangents
-    total, expected, entropy = alignment(cost, gamma, ends, diagonal)
+    wants_entropy = not isinstance(d_gamma, SymbolicZero)
+    total, expected, entropy = alignment(cost, gamma, ends, moves, wants_entropy)
     tangent = jnp.zeros_like(total)
     if not isinstance(d_cost, SymbolicZero):
         tangent = tangent + jnp.sum(expected * d_cost, axis=(0, 1))
-    if not isinstance(d_gamma, SymbolicZero):
+    if wants_entropy:
         tangent = tangent - entropy * d_gamma
     return total, tangent
 
 
-@partial(jax.jit, static_argnames="diagonal")
-def alignment(cost: Array, gamma: Array, ends: Ends | None, diagonal: bool) -> SoftAlignment:
+_differentiable_soft_value.defjvp(_soft_value_jvp, symbolic_zeros=True)
+
+
+@partial(jax.jit, static_argnames=("moves", "with_entropy"))
+def alignment(
+    cost: Array, gamma: Array, ends: Ends | None, moves: Moves, with_entropy: bool = False
+) -> SoftAlignment:
     """Soft minimum, expected alignment and entropy; arguments as for `value`.
 
     A path of the distribution is drawn backwards: from the last cell to each predecessor with the
     probability that it has in the soft minimum. Visits and entropy then follow cell by cell,
     from quantities between 0 and 1, without differences of large numbers.
     """
-    if cost.shape[0] > cost.shape[1]:
+    if prefers_swap(cost, moves):
         cost, ends = swap(cost, ends)
-        swapped = alignment(cost, gamma, ends, diagonal)
+        swapped = alignment(cost, gamma, ends, moves, with_entropy)
         return swapped._replace(expected=swapped.expected.transpose(1, 0, 2))
     n, m, lanes = cost.shape
-    total, moves = _soft_sweep(cost, gamma, ends, diagonal, keep_moves=True)
+    algebra = SoftMinimum(gamma, keep_moves=True, keep_entropy=with_entropy)
+    total, records = _soft_sweep(cost, ends, moves, algebra)
     row = jnp.arange(n)[:, None]
-    last_row, last_column = (n - 1, m - 1) if ends is None else ends
     nothing = jnp.zeros((1, lanes), cost.dtype)
+
+    def arriving(p: Array | int) -> Array:
+        """The paths that start on anti-diagonal p, walking backwards: 1 at the last cell."""
+        last_row, last_column = (n - 1, m - 1) if ends is None else ends
+        return jnp.where((row == last_row) & (p == last_row + last_column), 1, 0)
 
     def step(carry, inputs):
         ahead, two_ahead, entropy = carry  # visits that cells on p and p - 1 have got so far
         p, (probabilities, local) = inputs
-        visits = ahead + jnp.where((row == last_row) & (p == last_row + last_column), 1, 0)
-        by_row, by_column, *by_diagonal = (visits * move for move in probabilities)
-        ahead = by_column + jnp.concatenate([by_row[1:], nothing])
-        if by_diagonal:
-            ahead = ahead + two_ahead
-            two_ahead = jnp.concatenate([by_diagonal[0][1:], nothing])
-        return (ahead, two_ahead, entropy + jnp.sum(visits * local, axis=0)), visits
+        visits = ahead if ends is None else ahead + arriving(p)
+        by_row, *by_column = (visits * move for move in probabilities)
+        # The last move takes what the others leave (but for rounding), so it need not be stored.
+        rest = jnp.maximum(reduce(jnp.subtract, [by_row, *by_column], visits), 0)
+        if moves.diagonal:
+            ahead = by_column[0] + two_ahead
+            two_ahead = jnp.concatenate([rest[1:], nothing])
+        else:
+            ahead = rest
+        ahead = ahead + jnp.concatenate([by_row[1:], nothing])
+        if with_entropy:
+            entropy = entropy + jnp.sum(visits * local, axis=0)
+        return (ahead, two_ahead, entropy), visits
 
     zeros = jnp.zeros((n, lanes), cost.dtype)
+    start = zeros + arriving(n + m - 2) if ends is None else zeros
+    entropy = zeros[0] if with_entropy else None
     positions = jnp.arange(1, n + m - 1)
     (ahead, _, entropy), visits = lax.scan(
-        step, (zeros, zeros, zeros[0]), (positions, moves), reverse=True
+        step, (start, zeros, entropy), (positions, records), reverse=True
     )
-    first = ahead + jnp.where((row == last_row) & (last_row + last_column == 0), 1, 0)
+    first = ahead if ends is None else ahead + arriving(0)
     expected = unskew(jnp.concatenate([first[None], visits]), m)
     return SoftAlignment(total, expected, entropy)
 
 
-def _soft_sweep(
-    cost: Array, gamma: Array, ends: Ends | None, diagonal: bool, *, keep_moves: bool = False
-) -> Sweep:
-    """Records (probabilities of the moves, their entropies) if asked."""
+def _soft_sweep(cost: Array, ends: Ends | None, moves: Moves, algebra: "SoftMinimum") -> Sweep:
+    # Numbers that stay finite when added, so that differences of forbidden cells are not NaN.
+    forbidden = algebra.outside[0]
+    cost = jnp.minimum(cost, forbidden)
     if ends is not None:
-        # What lies past the end must not be the least of its anti-diagonal (it may be NaN).
+        # What lies past the end may be NaN, which times a probability of 0 is not 0.
         inside = (jnp.arange(cost.shape[0])[:, None, None] <= ends.row) & (
             jnp.arange(cost.shape[1])[:, None] <= ends.column
         )
-        cost = jnp.where(inside, cost, jnp.inf)
-    return sweep(cost, ends, diagonal, _SoftMinimum(gamma, keep_moves))
+        cost = jnp.where(inside, cost, 0)
+    swept = sweep(cost, ends, moves, algebra)
+    return swept._replace(value=jnp.where(swept.value >= forbidden, jnp.inf, swept.value))
 
 
-class _SoftMinimum:
+class SoftMinimum:
     """The soft minimum, of numbers held as unevaluated sums (high, low) of two floats.
 
     R grows with length and its rounding with it, while the probabilities of the moves hang on
-    differences of R divided by gamma. Two measures keep them precise at any length: the least
-    value of each anti-diagonal is moved into an offset of its own, and what rounding cuts off a
-    sum is kept in its low part. (Plain float32 loses 1e-3 at 1000 x 1000 and gamma 0.01.)
+    differences of R divided by gamma. What rounding cuts off a sum is therefore kept in a low
+    part, and precision does not decay with length. (Plain float32 loses 1e-3 at 1000 x 1000 and
+    gamma 0.01.)
+
+    A record, where it is kept, is the probabilities of the moves (all but the last one allowed)
+    and the entropy of the choice between them.
     """
 
-    outside: tuple[float, ...] = (math.inf, 0.0)
-
-    def __init__(self, gamma: Array, keep_moves: bool):
+    def __init__(self, gamma: Array, *, keep_moves: bool = False, keep_entropy: bool = False):
         self.gamma = gamma
+        self.scale = 1 / gamma
+        self.farthest = 1000 * gamma  # exp(-1000) is 0 in any precision
         self.keep_moves = keep_moves
+        self.keep_entropy = keep_entropy
+        # Far above any cost, and far enough below the largest float to be summed along a path.
+        self.outside: tuple[float, ...] = (1e30 if gamma.dtype == jnp.float32 else 1e300, 0.0)
 
     def begin(self, cost: Array) -> Values:
         return cost, jnp.zeros_like(cost)
@@ -145,52 +167,32 @@ class _SoftMinimum:
     ) -> tuple[Values, Any]:
         values = [row, column] if both is None else [row, column, both]
         least = _least([high for high, _ in values])
-        finite = [jnp.isfinite(high) for high, _ in values]
-        above = [
-            jnp.where(here, (high - least) + low, jnp.inf)
-            for here, (high, low) in zip(finite, values, strict=True)
-        ]
+        above = [(high - least) + low for high, low in values]
         # Where costs are huge, so are the low parts, compared with gamma: a second minimum.
         tail = _least(above)
-        # The minimum is subtracted before dividing by gamma: the quotients then cannot overflow.
-        gaps, parts = [], []
-        for here, height in zip(finite, above, strict=True):
-            gaps.append(jnp.where(here, height - tail, 0) / self.gamma)
-            parts.append(jnp.where(here, jnp.exp(-gaps[-1]), 0))
+        # The minimum is subtracted before dividing by gamma, so the quotients cannot overflow.
+        gaps = [jnp.minimum(height - tail, self.farthest) * self.scale for height in above]
+        parts = [jnp.exp(-gap) for gap in gaps]
         total = reduce(jnp.add, parts)
-        reached = total > 0
-        total = jnp.where(reached, total, 1)
         log_total = jnp.log(total)
-        record = None
-        if self.keep_moves:
-            moves = tuple(part / total for part in parts)
-            entropy = log_total
-            for move, gap in zip(moves, gaps, strict=True):
-                entropy = entropy + move * gap
-            record = (moves, entropy)
         high, low = _two_sum(cost, least)
-        high, low = _two_sum(high, low + (tail - self.gamma * log_total))
-        reached = reached & jnp.isfinite(cost)
-        return (jnp.where(reached, high, jnp.inf), jnp.where(reached, low, 0)), record
+        updated = _two_sum(high, low + (tail - self.gamma * log_total))
+        if not self.keep_moves:
+            return updated, None
+        share = 1 / total
+        probabilities = [part * share for part in parts]
+        entropy = None
+        if self.keep_entropy:
+            entropy = log_total + sum(p * gap for p, gap in zip(probabilities, gaps, strict=True))
+        return updated, (tuple(probabilities[:-1]), entropy)
 
-    def recentre(self, values: Values, shifted: Values, offset: Any) -> tuple[Values, Values, Any]:
-        least = jnp.min(lax.stop_gradient(values[0]), axis=0)
-        least = jnp.where(jnp.isfinite(least), least, 0)
-        if offset is None:
-            offset = least, jnp.zeros_like(least)
-        else:
-            total, error = _two_sum(offset[0], least)
-            offset = total, offset[1] + error
-        return _subtract(values, least), _subtract(shifted, least), offset
-
-    def total(self, values: Values, offset: Any) -> Array:
-        return offset[0] + (offset[1] + (values[0] + values[1]))
+    def total(self, values: Values) -> Array:
+        return values[0] + values[1]
 
 
 def _least(values: list[Array]) -> Array:
-    """The least of the arrays, 0 where none is finite; a constant to autodiff."""
-    least = lax.stop_gradient(reduce(jnp.minimum, values))
-    return jnp.where(jnp.isfinite(least), least, 0)
+    """The least of the arrays; a constant to autodiff."""
+    return lax.stop_gradient(reduce(jnp.minimum, values))
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -198,9 +200,3 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     total = a + b
     back = total - a
     return total, (a - (total - back)) + (b - back)
-
-
-def _subtract(values: Values, constant: Array) -> Values:
-    high, error = _two_sum(values[0], -constant)
-    finite = jnp.isfinite(values[0])
-    return jnp.where(finite, high, jnp.inf), jnp.where(finite, values[1] + error, 0)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from tempalign import _checks, _dispatch
 from tempalign._problem import of_cost_matrix, of_sequences
+from tempalign._recurrence import Moves
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
@@ -61,7 +62,7 @@ def soft_dtw(
         91.981
     """
     _dispatch.select("soft_dtw", implementation)
-    problem = of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band)
+    problem = of_sequences(x, y, x_lengths, y_lengths, cost, Moves(diagonal), band)
     temperature = _checks.gamma(gamma, problem.dtype)
     return problem.value() if temperature is None else problem.soft_value(temperature)
 
@@ -104,7 +105,7 @@ def soft_dtw_from_cost(
         13
     """
     _dispatch.select("soft_dtw_from_cost", implementation)
-    problem = of_cost_matrix(cost_matrix, x_lengths, y_lengths, diagonal, band)
+    problem = of_cost_matrix(cost_matrix, x_lengths, y_lengths, Moves(diagonal), band)
     temperature = _checks.gamma(gamma, problem.dtype)
     return problem.value() if temperature is None else problem.soft_value(temperature)
 
@@ -155,7 +156,7 @@ def soft_dtw_alignment(
         [[1.0, 0.3330000042915344], [0.3330000042915344, 1.0]]
     """
     _dispatch.select("soft_dtw_alignment", implementation)
-    problem = of_sequences(x, y, x_lengths, y_lengths, cost, diagonal, band)
+    problem = of_sequences(x, y, x_lengths, y_lengths, cost, Moves(diagonal), band)
     temperature = _checks.gamma(gamma, problem.dtype)
     return problem.alignment() if temperature is None else problem.soft_alignment(temperature)
 

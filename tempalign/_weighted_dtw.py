@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from tempalign import _checks, _costs, _dispatch, _hard, _path_cost
 from tempalign._path_cost import Operands
 from tempalign._problem import inputs, lane_ends, to_lanes
-from tempalign._recurrence import Ends
+from tempalign._recurrence import Ends, Moves
 from tempalign._types import Array, ArrayLike, Implementation
 
 
@@ -110,7 +110,7 @@ def _lane_distance(
 ) -> Array:
     """Distances ``[S*A*C]``; `decides` is the centroid and weight that choose the paths."""
     if decides is None:
-        return _hard.value(_lane_costs(operands), ends, diagonal)
+        return _hard.value(_lane_costs(operands), ends, Moves(diagonal))
     value, _ = _lane_distance_forward(diagonal, operands, decides, ends)
     return value
 
@@ -122,7 +122,7 @@ def _lane_distance_forward(
     ends: Ends | None,
 ) -> tuple[Array, tuple[Operands, Array]]:
     chooser = operands if decides is None else Operands(operands.x, *decides)
-    value, rows = _hard.path(_lane_costs(chooser), ends, diagonal)
+    value, rows = _hard.path(_lane_costs(chooser), ends, Moves(diagonal))
     if decides is not None:
         value = _path_cost.path_cost(operands, rows)
     return value, (operands, rows)

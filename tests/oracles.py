@@ -144,3 +144,45 @@ def loop_soft_dtw(cost, gamma, diagonal):
     value = -gamma * to_cell[-1, -1]
     entropy = ((expected * np.where(finite, cost, 0)).sum() - value) / gamma
     return value, expected, entropy
+
+
+def all_tam_paths(n, m, boundary):
+    """Every path of TAM's Eq. 5 over the padded columns 0..m+1, as lists of cells.
+
+    A path is counted once, wherever it enters: it starts in column 0, in any row.
+    """
+
+    def extend(path):
+        i, j = path[-1]
+        if (i, j) == (n - 1, m + 1):
+            yield path
+            return
+        steps = [(0, 1)] if j <= m else []
+        if i + 1 < n:
+            steps += [(1, 1)] if j <= m else []
+            steps += [(1, 0)] if j == m + 1 or (boundary == "edge" and j == 1) else []
+        for di, dj in steps:
+            yield from extend([*path, (i + di, j + dj)])
+
+    for start in range(n):
+        yield from extend([(start, 0)])
+
+
+def loop_tam(cost, gamma, boundary):
+    """TAM's score by two loops over the padded matrix, in float64."""
+    padded = np.pad(np.asarray(cost, np.float64), ((0, 0), (1, 1)))
+    n, columns = padded.shape
+    total = np.full((n, columns), np.inf)
+    total[:, 0] = 0
+    for i in range(n):
+        for j in range(1, columns):
+            before = [total[i, j - 1]]
+            if i:
+                before.append(total[i - 1, j - 1])
+                if j == columns - 1 or (boundary == "edge" and j == 1):
+                    before.append(total[i - 1, j])
+            least = min(before)
+            if gamma:
+                least -= gamma * np.log(np.exp(-(np.array(before) - least) / gamma).sum())
+            total[i, j] = padded[i, j] + least
+    return total[-1, -1]

@@ -29,6 +29,14 @@ def soft(x=X, y=Y, gamma=1.0, **options):
     return tempalign.soft_dtw(x, y, gamma, **options)
 
 
+def tam(query=X, support=Y, gamma=0.1, **options):
+    return tempalign.tam_distance(query, support, gamma, **options)
+
+
+def tam_from_cost(cost=X, gamma=0.1, **options):
+    return tempalign.tam_distance_from_cost(cost, gamma, **options)
+
+
 def dba(series=SERIES, **options):
     return tempalign.dba(series, **options)
 
@@ -77,6 +85,20 @@ CASES = [
     (dtw, {"implementation": []}, ValueError, r"implementation must be None or among"),
     (dtw, {"implementation": "pallas"}, NotImplementedError, r"dtw has no pallas implementation"),
     (weighted, {"implementation": "pallas"}, NotImplementedError, r"weighted_dtw has no pallas"),
+    # TAM
+    (tam, {"query": X[0, 0]}, ValueError, r"query must have shape \[..., T, F\]"),
+    (tam, {"support": Y.astype(int)}, TypeError, r"support must be a floating-point"),
+    (tam, {"query": X[..., :2]}, ValueError, r"same number of features .* query .* support"),
+    (tam, {"x_lengths": 7}, ValueError, r"x_lengths must lie within 1..6"),
+    (tam, {"boundary": "free"}, ValueError, r"boundary must be one of paper, edge, got 'free'"),
+    (tam, {"symmetric": 1}, TypeError, r"symmetric must be True or False, got 1"),
+    (tam, {"cosine_damping": -0.1}, ValueError, r"cosine_damping must be a finite .* got -0.1"),
+    (tam, {"cosine_damping": 0.1, "cost": "euclidean"}, ValueError, r"cosine_damping is for cost="),
+    (tam, {"cost": "l2"}, ValueError, r"cost must be one of sqeuclidean, .* got 'l2'"),
+    (tam, {"gamma": -1.0}, ValueError, r"gamma must be positive"),
+    (tam_from_cost, {"cost": X[0, 0]}, ValueError, r"cost_matrix must have shape \[..., n, m\]"),
+    (tam_from_cost, {"boundary": None}, ValueError, r"boundary must be one of .* got None"),
+    (tam_from_cost, {"y_lengths": 4}, ValueError, r"y_lengths must lie within 1..3"),
     # gamma
     (soft, {"gamma": -1.0}, ValueError, r"gamma must be positive and finite, .* got -1.0"),
     (soft, {"gamma": np.nan}, ValueError, r"gamma must be positive and finite, .* got nan"),

@@ -1,0 +1,106 @@
+"""Sets of series to average: what the barycenters are given, checked and grouped."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from tempalign import _checks
+from tempalign._problem import clear_padding
+from tempalign._types import Array, ArrayLike
+
+
+class Sets(NamedTuple):
+    """Values ``[C, N, T, F]`` (0 where ignored), lengths int32 and weights ``[C, N]``."""
+
+    values: Array
+    lengths: Array
+    weights: Array
+
+
+class Given(NamedTuple):
+    """The sets, and the way back to the caller's leading axes.
+
+    Attributes:
+        sets: with the leading axes as one axis C.
+        lead: the leading axes.
+        valid: ``[C]`` whether the (traced) lengths are in range.
+    """
+
+    sets: Sets
+    lead: tuple[int, ...]
+    valid: Array
+
+    def restore(self, result: Array) -> Array:
+        """Results ``[C, ...]`` on the leading axes, NaN where invalid."""
+        valid = self.valid.reshape((-1,) + (1,) * (result.ndim - 1))
+        return jnp.where(valid, result, jnp.nan).reshape(self.lead + result.shape[1:])
+
+
+def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike | None) -> Given:
+    """Validates series ``[..., N, T, F]`` with their lengths and weights, ``[..., N]``.
+
+    No gradient flows through what it returns: iterations that find an average have none to give.
+    """
+    x = _checks.sequence(series, "series")
+    if x.ndim < 3 or x.shape[-3] < 1:
+        raise ValueError(
+            f"series must have shape [..., N, T, F] with at least one series, got {x.shape}"
+        )
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    *lead, n, t, f = x.shape
+    w = _weights(weights, (*lead, n)).astype(x.dtype)
+    checked = _checks.lengths(lengths, t, "lengths")
+    full = jnp.full((), t, jnp.int32) if checked is None else checked
+    _must_fit(full.shape, (*lead, n), "lengths")
+    full = jnp.broadcast_to(full, (*lead, n))
+    x, _ = clear_padding(x, jnp.clip(full, 1, t), "series", "lengths")
+    x = jnp.where((w > 0)[..., None, None], x, 0)
+    valid = jnp.all((full >= 1) & (full <= t), axis=-1).reshape(-1)
+    count = math.prod(lead)
+    sets = Sets(
+        x.reshape(count, n, t, f), jnp.clip(full, 1, t).reshape(count, n), w.reshape(count, n)
+    )
+    return Given(lax.stop_gradient(sets), tuple(lead), valid)
+
+
+def start_from(init: ArrayLike, steps: int | None, given: Given) -> Array:
+    """Validates barycenters ``[..., steps, F]`` to start from, as ``[C, steps, F]``."""
+    values = given.sets.values
+    center = _checks.sequence(init, "init").astype(values.dtype)
+    expected = given.lead + (center.shape[-2] if steps is None else steps, values.shape[-1])
+    if center.shape != expected:
+        raise ValueError(
+            f"init must have shape {expected} (leading axes of series, length, features), "
+            f"got {center.shape}"
+        )
+    return lax.stop_gradient(center.reshape((values.shape[0],) + center.shape[-2:]))
+
+
+def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+    if weights is None:
+        return jnp.ones(shape)
+    w = _checks.floating(weights, "weights")
+    _must_fit(w.shape, shape, "weights")
+    w = jnp.broadcast_to(w, shape)
+    if not isinstance(w, jax.core.Tracer) and w.size:
+        values = np.asarray(w)
+        if not np.all(np.isfinite(values) & (values >= 0)):
+            raise ValueError("weights must be finite and >= 0, got a negative or non-finite one")
+        empty = np.argwhere(values.sum(-1) == 0)
+        if len(empty):
+            raise ValueError(
+                f"weights must not be all 0 in a set of series; they are in {len(empty)} set(s), "
+                f"first at leading index {tuple(int(i) for i in empty[0])}"
+            )
+    return w
+
+
+def _must_fit(shape: tuple[int, ...], target: tuple[int, ...], name: str) -> None:
+    if _checks.broadcast_shapes({name: shape, "series[..., 0, 0]": target}) != target:
+        raise ValueError(
+            f"{name} must broadcast to {target} (leading axes and number of series), got {shape}"
+        )
