@@ -27,9 +27,13 @@ def forbid_outside(cost: Array, n: Array | int, m: Array | int, band: int) -> Ar
     """
     row = jnp.arange(cost.shape[0])[:, None, None]
     column = jnp.arange(cost.shape[1])[:, None]
+    return jnp.where(inside(row, column, n, m, band), cost, jnp.inf)
+
+
+def inside(row: Array, column: Array, n: Array | int, m: Array | int, band: int) -> Array:
+    """Whether cells lie in the band; all arguments broadcast."""
     n, m = jnp.asarray(n), jnp.asarray(m)
-    inside = abs(row * (m - 1) - column * (n - 1)) <= band * jnp.minimum(n - 1, m - 1)
-    return jnp.where(inside, cost, jnp.inf)
+    return abs(row * (m - 1) - column * (n - 1)) <= band * jnp.minimum(n - 1, m - 1)
 
 
 def check(n: Array | int, m: Array | int, band: int, diagonal: bool) -> None:

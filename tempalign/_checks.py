@@ -6,6 +6,7 @@ device (a traced length) turns the result into NaN, never into a plausible numbe
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,16 @@ def broadcast_shapes(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
         ) from None
 
 
+def broadcast_to(array: Array, shape: tuple[int, ...], name: str, target: str) -> Array:
+    """Broadcasts an argument to `shape`, which is that of the `target` named in the message."""
+    try:
+        return jnp.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} must broadcast to {shape} ({target}), got {array.shape}"
+        ) from None
+
+
 def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None:
     """Checks lengths: integers, and within 1..`num_frames` where they are concrete."""
     if value is None:
@@ -85,7 +96,8 @@ def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None
                 f"{name} must lie within 1..{num_frames} (the number of frames), "
                 f"got values from {low} to {high}"
             )
-    return jnp.asarray(array, jnp.int32)
+    # Concrete ones stay NumPy's: jnp would trace them under jit, and the band go unchecked.
+    return cast(Array, array.astype(np.int32))
 
 
 def nan_where_invalid(value: Array, *checked: tuple[Array | None, int]) -> Array:
@@ -123,10 +135,15 @@ def gamma(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
                 raise ValueError(
                     f"gamma must be positive and finite, or 0 for the hard minimum; got {given}"
                 )
+    return real_scalar(value, "gamma", dtype)
+
+
+def real_scalar(value: ArrayLike, name: str, dtype: jnp.dtype) -> Array:
+    """Returns a number as an array ``[]`` of `dtype`."""
     array = jnp.asarray(value)
     if array.shape != () or array.dtype.kind not in "iuf" and array.dtype != jnp.bfloat16:
         raise ValueError(
-            f"gamma must be a real scalar, got shape {array.shape} and dtype {array.dtype}"
+            f"{name} must be a real scalar, got shape {array.shape} and dtype {array.dtype}"
         )
     return array.astype(dtype)
 
@@ -138,6 +155,12 @@ def positive_int(value: int, name: str) -> int:
     if value < 1:
         raise ValueError(f"{name} must be >= 1, got {value}")
     return int(value)
+
+
+def flag(value: bool, name: str) -> None:
+    """Checks a switch."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def choice(value: object, name: str, allowed: Sequence[str]) -> None:

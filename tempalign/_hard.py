@@ -65,10 +65,10 @@ def path(cost: Array, ends: Ends | None, moves: Moves) -> tuple[Array, Array]:
     cost = lax.stop_gradient(cost)
     n, m, _ = cost.shape
     if not prefers_swap(cost, moves):
-        found, choices = sweep(cost, ends, moves, _Minimum("column"))
+        found, choices, _ = sweep(cost, ends, moves, _Minimum("column"))
         return found, _trace_back(choices, ends, n, m)
     cost, ends = swap(cost, ends)
-    found, choices = sweep(cost, ends, moves, _Minimum("row"))
+    found, choices, _ = sweep(cost, ends, moves, _Minimum("row"))
     columns = _trace_back(choices, ends, m, n)
     position = jnp.arange(n + m - 1)[:, None]
     return found, jnp.where(columns < 0, -1, position - columns)
@@ -88,12 +88,10 @@ class _Minimum:
     """
 
     outside: tuple[float, ...] = (math.inf,)
+    unroll = 4
 
     def __init__(self, ties: str | None = None):
         self.ties = ties
-
-    def begin(self, cost: Array) -> Values:
-        return (cost,)
 
     def extend(
         self, cost: Array, row: Values, column: Values, both: Values | None

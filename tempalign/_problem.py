@@ -105,7 +105,7 @@ class Problem:
 
     Attributes:
         block: all pairs.
-        cost: ``(x, y) -> [S, A, C, n, m]``.
+        cost: ``(x, y) -> [n, m, S, A, C]``.
         size: (n, m).
         pairs: the leading axes.
         checked: the lengths with their upper bounds, for `nan_where_invalid`.
@@ -264,7 +264,7 @@ def of_cost_matrix(
     nothing = jnp.zeros((costs.shape[0], 1, 1, 1), costs.dtype)
     checked = (rows, n), (columns, m)
     as_given = Pairs(lead, lead)
-    return _problem(costs, nothing, lambda x, _: x[:, :, None], as_given, checked, moves, band)
+    return _problem(costs, nothing, _cost_as_given, as_given, checked, moves, band)
 
 
 def _problem(
@@ -292,9 +292,13 @@ def _problem(
     return Problem(Block(x, y, rows, columns), cost, (n, m), pairs, checked, moves, radius)
 
 
+def _cost_as_given(x: Array, _: Array) -> Array:
+    return x.transpose(2, 3, 0, 1)[..., None]
+
+
 def to_lanes(cost: Array) -> Array:
-    """``[S, A, C, n, m]`` as ``[n, m, L]``."""
-    return cost.reshape((-1,) + cost.shape[-2:]).transpose(1, 2, 0)
+    """``[n, m, S, A, C]`` as ``[n, m, L]``."""
+    return cost.reshape(cost.shape[:2] + (-1,))
 
 
 def _from_lanes(matrices: Array) -> Array:

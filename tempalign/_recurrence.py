@@ -73,16 +73,30 @@ def unskew(skewed: Array, m: int) -> Array:
     return jnp.pad(flat, ((0, n), (0, 0))).reshape(n, diagonals + 1, lanes)[:, :m]
 
 
+class Above(NamedTuple):
+    """What stands before a block of rows.
+
+    Attributes:
+        values: arrays ``[m, L]``, what the row before the first holds.
+        start: ``[]``, 0 where paths start at the block's cell (0, 0), `outside` in later blocks.
+    """
+
+    values: Values
+    start: Array
+
+
 class Sweep(NamedTuple):
     """What a pass over all anti-diagonals leaves.
 
     Attributes:
-        value: ``[L]``, R of the last cells.
+        value: ``[L]``, R of the last cells; 0 for a lane that ends in other rows.
         records: what the algebra recorded, stacked over p = 1 .. P-1.
+        below: arrays ``[m, L]``, what the last row holds; None unless `above` was given.
     """
 
     value: Array
     records: Any
+    below: Values | None
 
 
 class Algebra(Protocol):
@@ -94,9 +108,8 @@ class Algebra(Protocol):
 
     outside: tuple[float, ...]
     """What a cell past the border holds."""
-
-    def begin(self, cost: Array) -> Values:
-        """The values of the first anti-diagonal, from its local costs."""
+    unroll: int
+    """How many steps to compile together."""
 
     def extend(
         self, cost: Array, row: Values, column: Values, both: Values | None
@@ -107,14 +120,22 @@ class Algebra(Protocol):
         """R itself."""
 
 
-def sweep(cost: Array, ends: Ends | None, moves: Moves, algebra: Algebra) -> Sweep:
+def sweep(
+    cost: Array,
+    ends: Ends | None,
+    moves: Moves,
+    algebra: Algebra,
+    above: Above | None = None,
+) -> Sweep:
     """The recurrence over all anti-diagonals.
 
     Args:
         cost: ``[n, m, L]``.
-        ends: last cells or None.
+        ends: last cells or None. A lane may end in rows that are not of this matrix.
         moves: the steps allowed.
         algebra: the minimum, hard or soft.
+        above: what stands before this block, for a matrix worked on by blocks of rows. None:
+            nothing, and paths start at cell (0, 0).
     """
     n, m, lanes = cost.shape
     skewed = skew(cost, algebra.outside[0])
@@ -124,13 +145,16 @@ def sweep(cost: Array, ends: Ends | None, moves: Moves, algebra: Algebra) -> Swe
     def outside(like: Array) -> Values:
         return tuple(jnp.full_like(like, value) for value in algebra.outside)
 
-    def shift(values: Values) -> Values:
-        """Cell (i-1, .) at the place of cell i."""
-        walls = outside(values[0][:1])
-        # Fused with the cell update this shift makes XLA's CPU code scalar; kept apart it is a
-        # block copy and both vectorise.
+    def standing(values: Values, walls: Values) -> Values:
+        """An anti-diagonal ``[n + 1, L]``: its cells below what stands above the next one's first.
+
+        Cell (i, j-1) is then at i + 1 and cell (i-1, j) at i.
+        """
+        # Two barriers, so that XLA's CPU code is vectorised: fused with the cell update, putting
+        # the wall on top makes it scalar; fused with the next step, the cell is computed twice.
+        values = lax.optimization_barrier(values)
         moved = tuple(
-            jnp.concatenate([wall, part[:-1]]) for wall, part in zip(walls, values, strict=True)
+            jnp.concatenate([wall, part]) for wall, part in zip(walls, values, strict=True)
         )
         return lax.optimization_barrier(moved)
 
@@ -150,22 +174,49 @@ def sweep(cost: Array, ends: Ends | None, moves: Moves, algebra: Algebra) -> Swe
     def value_at(values: Values, p: Array | int, so_far: Array) -> Array:
         """R of the lanes that end on anti-diagonal p."""
         assert ends is not None
-        last = tuple(jnp.take_along_axis(part, ends.row[None], axis=0)[0] for part in values)
-        return jnp.where(p == ends.row + ends.column, algebra.total(last), so_far)
+        last = tuple(
+            jnp.take_along_axis(part, ends.row[None], axis=0, mode="clip")[0] for part in values
+        )
+        here = (p == ends.row + ends.column) & (ends.row >= 0) & (ends.row < n)
+        return jnp.where(here, algebra.total(last), so_far)
 
     def step(carry, inputs):
-        current, from_row, from_diagonal, value = carry
-        p, costs = inputs
-        updated, record = algebra.extend(costs, allowed(from_row, p), current, from_diagonal)
+        near, far, value = carry
+        p, costs, walls = inputs
+        from_row = allowed(tuple(part[:-1] for part in near), p)
+        from_column = tuple(part[1:] for part in near)
+        from_both = tuple(part[:-1] for part in far) if moves.diagonal else None
+        updated, record = algebra.extend(costs, from_row, from_column, from_both)
         if ends is not None:
             value = value_at(updated, p, value)
-        return (updated, shift(updated), from_row if moves.diagonal else None, value), record
+        below = None if above is None else tuple(part[-1] for part in updated)
+        ahead = standing(updated, edge if walls is None else walls)
+        return (ahead, near if moves.diagonal else None, value), (record, below)
 
-    first = algebra.begin(skewed[0])
+    edge, nowhere = outside(skewed[0, :1]), outside(skewed[0])
+    # The cells above (0, 0), (0, 1) and the rest, one for each anti-diagonal.
+    over: list[Any] = [edge, edge, None]
+    if above is not None:
+        padded = tuple(
+            jnp.pad(part[:, None], ((0, n), (0, 0), (0, 0)), constant_values=wall)
+            for part, wall in zip(above.values, algebra.outside, strict=True)
+        )
+        over = [tuple(part[k] for part in padded) for k in (0, 1, slice(2, None))]
+    # Cell (0, 0) is reached as if along its row.
+    entry = jnp.where(row == 0, 0 if above is None else above.start, nowhere[0])
+    far = standing(nowhere, over[0])
+    from_row = tuple(part[:-1] for part in far)
+    from_both = nowhere if moves.diagonal else None
+    first, _ = algebra.extend(skewed[0], from_row, (entry, *nowhere[1:]), from_both)
     value = None if ends is None else value_at(first, 0, jnp.zeros(lanes, cost.dtype))
-    start = (first, shift(first), outside(first[0]) if moves.diagonal else None, value)
-    positions = jnp.arange(1, skewed.shape[0])
-    (last, _, _, value), records = lax.scan(step, start, (positions, skewed[1:]))
+    carry = (standing(first, over[1]), far if moves.diagonal else None, value)
+    inputs = (jnp.arange(1, skewed.shape[0]), skewed[1:], over[2])
+    (last, _, value), (records, below) = lax.scan(step, carry, inputs, unroll=algebra.unroll)
     if value is None:
         value = algebra.total(tuple(part[-1] for part in last))
-    return Sweep(value, records)
+    if above is not None:
+        below = tuple(
+            jnp.concatenate([start[-1:], rest])[n - 1 :]
+            for start, rest in zip(first, below, strict=True)
+        )
+    return Sweep(value, records, below)

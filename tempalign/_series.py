@@ -12,6 +12,8 @@ from tempalign import _checks
 from tempalign._problem import clear_padding
 from tempalign._types import Array, ArrayLike
 
+_TARGET = "leading axes and number of series"
+
 
 class Sets(NamedTuple):
     """Values ``[C, N, T, F]`` (0 where ignored), lengths int32 and weights ``[C, N]``."""
@@ -55,8 +57,7 @@ def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike |
     w = _weights(weights, (*lead, n)).astype(x.dtype)
     checked = _checks.lengths(lengths, t, "lengths")
     full = jnp.full((), t, jnp.int32) if checked is None else checked
-    _must_fit(full.shape, (*lead, n), "lengths")
-    full = jnp.broadcast_to(full, (*lead, n))
+    full = _checks.broadcast_to(full, (*lead, n), "lengths", _TARGET)
     x, _ = clear_padding(x, jnp.clip(full, 1, t), "series", "lengths")
     x = jnp.where((w > 0)[..., None, None], x, 0)
     valid = jnp.all((full >= 1) & (full <= t), axis=-1).reshape(-1)
@@ -84,8 +85,7 @@ def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     if weights is None:
         return jnp.ones(shape)
     w = _checks.floating(weights, "weights")
-    _must_fit(w.shape, shape, "weights")
-    w = jnp.broadcast_to(w, shape)
+    w = _checks.broadcast_to(w, shape, "weights", _TARGET)
     if not isinstance(w, jax.core.Tracer) and w.size:
         values = np.asarray(w)
         if not np.all(np.isfinite(values) & (values >= 0)):
@@ -97,10 +97,3 @@ def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
                 f"first at leading index {tuple(int(i) for i in empty[0])}"
             )
     return w
-
-
-def _must_fit(shape: tuple[int, ...], target: tuple[int, ...], name: str) -> None:
-    if _checks.broadcast_shapes({name: shape, "series[..., 0, 0]": target}) != target:
-        raise ValueError(
-            f"{name} must broadcast to {target} (leading axes and number of series), got {shape}"
-        )

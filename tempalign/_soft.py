@@ -11,7 +11,17 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from tempalign._recurrence import Ends, Moves, Sweep, Values, prefers_swap, swap, sweep, unskew
+from tempalign._recurrence import (
+    Above,
+    Ends,
+    Moves,
+    Sweep,
+    Values,
+    prefers_swap,
+    swap,
+    sweep,
+    unskew,
+)
 from tempalign._types import Array
 
 
@@ -86,7 +96,7 @@ def alignment(
         return swapped._replace(expected=swapped.expected.transpose(1, 0, 2))
     n, m, lanes = cost.shape
     algebra = SoftMinimum(gamma, keep_moves=True, keep_entropy=with_entropy)
-    total, records = _soft_sweep(cost, ends, moves, algebra)
+    total, records, _ = _soft_sweep(cost, ends, moves, algebra)
     row = jnp.arange(n)[:, None]
     nothing = jnp.zeros((1, lanes), cost.dtype)
 
@@ -124,7 +134,41 @@ def alignment(
     return SoftAlignment(total, expected, entropy)
 
 
-def _soft_sweep(cost: Array, ends: Ends | None, moves: Moves, algebra: "SoftMinimum") -> Sweep:
+def block_value(
+    cost: Array, gamma: Array, ends: Ends, moves: Moves, above: Above
+) -> tuple[Array, Above]:
+    """The soft minimum of a block of rows, for autodiff to go through.
+
+    Args:
+        cost: ``[n, m, L]``, the block's.
+        gamma: as for `value`.
+        ends: last cells, counted from the block's first row.
+        moves: as for `value`.
+        above: what stands before the block.
+
+    Returns:
+        ``[L]`` values, 0 for lanes that end in other blocks, and what stands before the next.
+    """
+    swept = _soft_sweep(cost, ends, moves, _LeanSoftMinimum(gamma), above)
+    assert swept.below is not None
+    start = jnp.full_like(above.start, SoftMinimum(gamma).outside[0])
+    return swept.value, Above(swept.below, start)
+
+
+def nothing_above(num_columns: int, gamma: Array, lanes: int) -> Above:
+    """What stands before the first block of rows."""
+    outside = SoftMinimum(gamma).outside
+    values = tuple(jnp.full((num_columns, lanes), wall, gamma.dtype) for wall in outside)
+    return Above(values, jnp.zeros((), gamma.dtype))
+
+
+def _soft_sweep(
+    cost: Array,
+    ends: Ends | None,
+    moves: Moves,
+    algebra: "SoftMinimum",
+    above: Above | None = None,
+) -> Sweep:
     # Numbers that stay finite when added, so that differences of forbidden cells are not NaN.
     forbidden = algebra.outside[0]
     cost = jnp.minimum(cost, forbidden)
@@ -134,7 +178,7 @@ def _soft_sweep(cost: Array, ends: Ends | None, moves: Moves, algebra: "SoftMini
             jnp.arange(cost.shape[1])[:, None] <= ends.column
         )
         cost = jnp.where(inside, cost, 0)
-    swept = sweep(cost, ends, moves, algebra)
+    swept = sweep(cost, ends, moves, algebra, above)
     return swept._replace(value=jnp.where(swept.value >= forbidden, jnp.inf, swept.value))
 
 
@@ -150,6 +194,8 @@ class SoftMinimum:
     and the entropy of the choice between them.
     """
 
+    unroll = 1
+
     def __init__(self, gamma: Array, *, keep_moves: bool = False, keep_entropy: bool = False):
         self.gamma = gamma
         self.scale = 1 / gamma
@@ -158,9 +204,6 @@ class SoftMinimum:
         self.keep_entropy = keep_entropy
         # Far above any cost, and far enough below the largest float to be summed along a path.
         self.outside: tuple[float, ...] = (1e30 if gamma.dtype == jnp.float32 else 1e300, 0.0)
-
-    def begin(self, cost: Array) -> Values:
-        return cost, jnp.zeros_like(cost)
 
     def extend(
         self, cost: Array, row: Values, column: Values, both: Values | None
@@ -188,6 +231,43 @@ class SoftMinimum:
 
     def total(self, values: Values) -> Array:
         return values[0] + values[1]
+
+
+class _LeanSoftMinimum(SoftMinimum):
+    """The soft minimum for autodiff to go through: a cell keeps its move probabilities only."""
+
+    def extend(
+        self, cost: Array, row: Values, column: Values, both: Values | None
+    ) -> tuple[Values, None]:
+        return _lean_cell(cost, self.gamma, row, column, both), None
+
+
+@jax.custom_jvp
+def _lean_cell(
+    cost: Array, gamma: Array, row: Values, column: Values, both: Values | None
+) -> Values:
+    return SoftMinimum(gamma).extend(cost, row, column, both)[0]
+
+
+def _lean_cell_jvp(primals, tangents):
+    cost, gamma, *before = primals
+    d_cost, d_gamma, *d_before = tangents
+    wants_entropy = not isinstance(d_gamma, SymbolicZero)
+    algebra = SoftMinimum(gamma, keep_moves=True, keep_entropy=wants_entropy)
+    updated, (probabilities, entropy) = algebra.extend(cost, *before)
+    rest = reduce(jnp.subtract, probabilities, jnp.ones_like(cost))
+    tangent = jnp.zeros_like(cost) if isinstance(d_cost, SymbolicZero) else d_cost
+    # The low part is the rounding of the high one: the tangent is all in the high part.
+    d_highs = [d_values[0] for d_values in d_before if d_values is not None]
+    for probability, d_high in zip([*probabilities, rest], d_highs, strict=True):
+        if not isinstance(d_high, SymbolicZero):
+            tangent = tangent + probability * d_high
+    if wants_entropy:
+        tangent = tangent - entropy * d_gamma
+    return updated, (tangent, jnp.zeros_like(cost))
+
+
+_lean_cell.defjvp(_lean_cell_jvp, symbolic_zeros=True)
 
 
 def _least(values: list[Array]) -> Array:

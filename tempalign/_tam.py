@@ -87,7 +87,7 @@ def tam_distance(
     """
     _dispatch.select("tam_distance", implementation)
     _checks.choice(boundary, "boundary", tuple(_MOVES))
-    _check_symmetric(symmetric)
+    _checks.flag(symmetric, "symmetric")
     local = _local_cost(cost, cosine_damping)
     moves = _MOVES[boundary]
     names = ("query", "support")
@@ -141,7 +141,7 @@ def tam_distance_from_cost(
     """
     _dispatch.select("tam_distance_from_cost", implementation)
     _checks.choice(boundary, "boundary", tuple(_MOVES))
-    _check_symmetric(symmetric)
+    _checks.flag(symmetric, "symmetric")
     moves = _MOVES[boundary]
     costs = _checks.cost_matrix(cost_matrix)
     score = _score(of_cost_matrix(costs, x_lengths, y_lengths, moves), gamma)
@@ -164,8 +164,3 @@ def _local_cost(cost: Cost, damping: float) -> Cost:
     if cost != "cosine":
         raise ValueError(f'cosine_damping is for cost="cosine", got cost={cost!r}')
     return _costs.DampedCosine(float(damping))
-
-
-def _check_symmetric(symmetric: bool) -> None:
-    if not isinstance(symmetric, bool):
-        raise TypeError(f"symmetric must be True or False, got {symmetric!r}")

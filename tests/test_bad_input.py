@@ -45,6 +45,13 @@ def resample(series=X, length=3, **options):
     return tempalign.resample(series, length, **options)
 
 
+VIDEO = np.zeros((8, 4, 6, 3), np.float32)
+
+
+def time_layer(frames=VIDEO, n=2, num_frames=2, **options):
+    return tempalign.time_layer(frames, n, num_frames=num_frames, **options)
+
+
 CASES = [
     # shapes
     (dtw, {"x": X[0, 0]}, ValueError, r"x must have shape \[..., T, F\].* got \(3,\)"),
@@ -99,6 +106,27 @@ CASES = [
     (tam_from_cost, {"cost": X[0, 0]}, ValueError, r"cost_matrix must have shape \[..., n, m\]"),
     (tam_from_cost, {"boundary": None}, ValueError, r"boundary must be one of .* got None"),
     (tam_from_cost, {"y_lengths": 4}, ValueError, r"y_lengths must lie within 1..3"),
+    # TIME layer
+    (time_layer, {"frames": VIDEO[0]}, ValueError, r"frames must have shape .* got \(4, 6, 3\)"),
+    (time_layer, {"frames": VIDEO[:0]}, ValueError, r"frames must have shape .* no empty axis"),
+    (time_layer, {"frames": VIDEO > 0}, TypeError, r"frames must be floating .* got dtype bool"),
+    (time_layer, {"frames": VIDEO * 1j}, TypeError, r"frames must be floating .* got .* complex"),
+    (
+        time_layer,
+        {"frames": VIDEO.astype(np.int32)},
+        TypeError,
+        r"at most 16 bits, got dtype int32",
+    ),
+    (time_layer, {"n": 0}, ValueError, r"n must be >= 1, got 0"),
+    (time_layer, {"n": 2.0}, TypeError, r"n must be a Python integer, got 2.0"),
+    (time_layer, {"n": 4}, ValueError, r"size \(that of frames.* divisible by n=4, got \(4, 6\)"),
+    (time_layer, {"size": (5, 6)}, ValueError, r"size must be divisible by n=2, got \(5, 6\)"),
+    (time_layer, {"size": 4}, ValueError, r"size must be \(height, width\) or None, got 4"),
+    (time_layer, {"size": (4, 0)}, ValueError, r"size must be >= 1, got 0"),
+    (time_layer, {"num_frames": 0}, ValueError, r"num_frames must be >= 1, got 0"),
+    (time_layer, {"num_frames": 11586}, ValueError, r"num_frames \* n\*\*2 must be at most 46340"),
+    (time_layer, {"arrangement": "rows"}, ValueError, r"arrangement must be one of spatial, temp"),
+    (time_layer, {"lengths": 9}, ValueError, r"lengths must lie within 1..8"),
     # gamma
     (soft, {"gamma": -1.0}, ValueError, r"gamma must be positive and finite, .* got -1.0"),
     (soft, {"gamma": np.nan}, ValueError, r"gamma must be positive and finite, .* got nan"),
@@ -107,6 +135,8 @@ CASES = [
     (soft, {"gamma": 1j}, ValueError, r"gamma must be a real scalar, .* complex"),
     (soft, {"gamma": True}, ValueError, r"gamma must be a real scalar, .* bool"),
     (soft, {"x": X.astype(int)}, TypeError, r"x must be a floating-point"),
+    (soft, {"checkpoint": 1}, TypeError, r"checkpoint must be True or False, got 1"),
+    (soft, {"checkpoint": True, "gamma": 0}, ValueError, r"checkpoint needs gamma > 0"),
     (soft, {"band": -1}, ValueError, r"band must be >= 0"),
     (resample, {"length": 0}, ValueError, r"length must be >= 1, got 0"),
     (resample, {"length": 2.0}, TypeError, r"length must be a Python integer, got 2.0"),

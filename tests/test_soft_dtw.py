@@ -1,5 +1,7 @@
 """The soft-DTW family: known values, structure, derivatives, and precision in float32."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -245,9 +247,64 @@ def test_huge_costs_stay_finite(shape):
     chex.assert_tree_all_finite(gradient)
 
 
+CHECKPOINT_OPTIONS = [
+    {},
+    {"cost": "cosine", "diagonal": False},
+    {"band": 5},
+    {"cost": "manhattan", "band": 8, "x_lengths": [[70], [7], [1]], "y_lengths": [90, 11]},
+]
+
+
+@pytest.mark.parametrize("options", CHECKPOINT_OPTIONS, ids=str)
+def test_checkpoint_changes_nothing(options):
+    random = np.random.default_rng(14)
+    x = random.normal(size=(3, 1, 70, 5)).astype(np.float32)  # two blocks of rows, one not full
+    y = random.normal(size=(2, 90, 5)).astype(np.float32)
+    options = {k: np.array(v) if "lengths" in k else v for k, v in options.items()}
+
+    def total(x, y, gamma, checkpoint):
+        return tempalign.soft_dtw(x, y, gamma, checkpoint=checkpoint, **options).sum()
+
+    gradients = jax.jit(jax.value_and_grad(total, (0, 1, 2)), static_argnums=3)
+    expected, got = (gradients(x, y, 0.3, checkpoint) for checkpoint in (False, True))
+    chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.usefixtures("x64")
+def test_checkpoint_has_higher_derivatives():
+    random = np.random.default_rng(15)
+    x, y = random.normal(size=(66, 1)), random.normal(size=(3, 1))
+
+    def gradient(checkpoint):
+        return jax.grad(lambda x: tempalign.soft_dtw(x, y, 0.5, checkpoint=checkpoint))
+
+    direction = random.normal(size=x.shape)
+    expected, got = (jax.jvp(gradient(c), (x,), (direction,)) for c in (False, True))
+    chex.assert_trees_all_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def temporary_floats(n, **options):
+    """Of value and gradient of one pair of n frames, in units of n * n."""
+    shape = jax.ShapeDtypeStruct((n, 8), jnp.float32)
+    gradient = jax.jit(jax.grad(lambda x, y: tempalign.soft_dtw(x, y, **options), (0, 1)))
+    memory = gradient.lower(shape, shape).compile().memory_analysis()
+    return memory.temp_size_in_bytes / 4 / n**2
+
+
+def test_memory_of_value_and_gradient():
+    # Costs and alignment (n * n each), both also skewed, and two move probabilities: no more.
+    assert temporary_floats(512) < 11
+    # A quarter of the length's square at least, and less with every doubling.
+    short, long = (temporary_floats(n, checkpoint=True) for n in (512, 2048))
+    assert short < 1.5
+    assert long < short / 1.9
+
+
 def test_five_thousand_frames():
     random = np.random.default_rng(13)
     x, y = (random.normal(size=(5000, 1)).astype(np.float32) for _ in range(2))
     value, gradient = jax.jit(jax.value_and_grad(tempalign.soft_dtw))(x, y, 0.1)
     assert np.isfinite(value)
     chex.assert_tree_all_finite(gradient)
+    checkpointed = jax.jit(jax.value_and_grad(partial(tempalign.soft_dtw, checkpoint=True)))
+    chex.assert_trees_all_close(checkpointed(x, y, 0.1), (value, gradient), rtol=1e-4, atol=1e-4)
