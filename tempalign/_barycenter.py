@@ -9,7 +9,7 @@ from jax import lax
 
 from tempalign import _checks, _costs, _hard
 from tempalign._pairs import Pairs
-from tempalign._problem import lane_ends, to_lanes
+from tempalign._problem import lane_ends, of_sequences, to_lanes
 from tempalign._recurrence import Moves
 from tempalign._series import Sets, of_series, start_from
 from tempalign._tse import resample
@@ -82,40 +82,32 @@ def dba(
     given = of_series(series, lengths, weights)
     steps = None if length is None else _checks.positive_int(length, "length")
     if init is None:
-        center = _medoid(given.sets, steps, diagonal, cost)
+        center = _medoid(given.sets, given.ragged, steps, diagonal, cost)
     else:
         center = start_from(init, steps, given)
-    center, objective = _average(given.sets, center, iterations, diagonal, cost)
+    center, objective = _average(given.sets, center, given.ragged, iterations, diagonal, cost)
     center, objective = given.restore(center), given.restore(objective)
     return (center, objective) if return_objective else center
 
 
-@partial(jax.jit, static_argnames=("steps", "diagonal", "cost"))
-def _medoid(sets: Sets, steps: int | None, diagonal: bool, cost: Cost) -> Array:
+@partial(jax.jit, static_argnames=("ragged", "steps", "diagonal", "cost"))
+def _medoid(sets: Sets, ragged: bool, steps: int | None, diagonal: bool, cost: Cost) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
     values, lengths, weights = sets
     if steps is not None:
         values = resample(values, steps, lengths=lengths)
-        lengths = jnp.full_like(lengths, steps)
-    count, n, t, _ = values.shape
-    pairs = Pairs((count, 1), (count, n))
-
-    def summed_distance(index: Array) -> Array:
-        # One series against its set at a time: all pairs at once would be [C, N, N, T, T].
-        one = lax.dynamic_slice_in_dim(values, index, 1, axis=1)
-        one_length = lax.dynamic_slice_in_dim(lengths, index, 1, axis=1)
-        costs = to_lanes(_costs.matrix(one, values, cost))
-        ends = lane_ends(one_length, lengths, t, t, pairs)
-        distance = _hard.value(costs, ends, Moves(diagonal)).reshape(count, n)
-        # Not a dot product: 0 * inf would be NaN for a series that is ignored.
-        return jnp.sum(jnp.where(weights > 0, weights * distance, 0), axis=-1)
-
-    summed = lax.map(summed_distance, jnp.arange(n)).T
+    own = (lengths[:, :, None], lengths[:, None]) if ragged and steps is None else (None, None)
+    pairs = of_sequences(values[:, :, None], values[:, None], own[0], own[1], cost, Moves(diagonal))
+    # Not a dot product: 0 * inf would be NaN for a series that is ignored.
+    given = weights[:, None] > 0
+    summed = jnp.sum(jnp.where(given, weights[:, None] * pairs.value(), 0), axis=-1)
     best = jnp.argmin(jnp.where(weights > 0, summed, jnp.inf), axis=-1)[:, None]
     medoid = jnp.take_along_axis(values, best[..., None, None], axis=1)[:, 0]
     if steps is not None:
         return medoid
-    return resample(medoid, t, lengths=jnp.take_along_axis(lengths, best, axis=1)[:, 0])
+    return resample(
+        medoid, values.shape[2], lengths=jnp.take_along_axis(lengths, best, axis=1)[:, 0]
+    )
 
 
 class _State(NamedTuple):
@@ -129,9 +121,9 @@ class _State(NamedTuple):
     history: Array  # [num_iters + 1, C]
 
 
-@partial(jax.jit, static_argnames=("num_iters", "diagonal", "cost"))
+@partial(jax.jit, static_argnames=("ragged", "num_iters", "diagonal", "cost"))
 def _average(
-    sets: Sets, center: Array, num_iters: int, diagonal: bool, cost: Cost
+    sets: Sets, center: Array, ragged: bool, num_iters: int, diagonal: bool, cost: Cost
 ) -> tuple[Array, Array]:
     """Iterates to the fixed point; returns barycenters and objectives ``[C, num_iters + 1]``."""
     descends = cost == "sqeuclidean"
@@ -141,7 +133,7 @@ def _average(
         return (state.iteration <= num_iters) & ~jnp.all(state.done)
 
     def iterate(state: _State) -> _State:
-        objective, update = _align(sets, state.update, diagonal, cost)
+        objective, update = _align(sets, state.update, ragged, diagonal, cost)
         first = state.iteration == 0  # the start is its own candidate and always taken
         moved = jnp.any(state.update != state.center, axis=(-2, -1))
         take = ~state.done & (first | moved)
@@ -158,26 +150,32 @@ def _average(
     start = _State(
         iteration=jnp.zeros((), jnp.int32),
         center=center,
-        objective=jnp.zeros(count, center.dtype),
+        objective=jnp.zeros_like(center, shape=count),
         update=center,
-        done=jnp.zeros(count, bool),
-        history=jnp.zeros((num_iters + 1, count), center.dtype),
+        done=jnp.zeros_like(center, shape=count, dtype=bool),
+        history=jnp.zeros_like(center, shape=(num_iters + 1, count)),
     )
     end = lax.while_loop(again, iterate, start)
     return end.center, end.history.T
 
 
-def _align(sets: Sets, center: Array, diagonal: bool, cost: Cost) -> tuple[Array, Array]:
+def _align(
+    sets: Sets, center: Array, ragged: bool, diagonal: bool, cost: Cost
+) -> tuple[Array, Array]:
     """Objectives ``[C]`` of the barycenters, and the means of the frames aligned to each step."""
     values, lengths, weights = sets
     count, n, t, _ = values.shape
     steps = center.shape[1]
     costs = to_lanes(_costs.matrix(center[:, None], values, cost))
-    ends = lane_ends(None, lengths, steps, t, Pairs((count, 1), (count, n)))
+    pairs = Pairs((count, 1), (count, n))
+    ends = lane_ends(None, lengths if ragged else None, steps, t, pairs)
     distance, rows = _hard.path(costs, ends, Moves(diagonal))
     present = weights > 0
     objective = jnp.sum(jnp.where(present, weights * distance.reshape(count, n), 0), axis=-1)
     path = _hard.alignment(rows, steps, t).reshape(steps, t, count, n)
     share = jnp.where(path, weights, 0)
-    total = jnp.einsum("ltcn,cntf->clf", share, values, precision=lax.Precision.HIGHEST)
-    return objective, total / jnp.sum(share, axis=(1, 3)).T[..., None]
+    # Sums of frames and of weights in one matrix product: the weights stand as a feature of ones.
+    frames = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
+    frames = frames.transpose(2, 1, 0, 3)
+    total = jnp.einsum("ltcn,tncf->clf", share, frames, precision=lax.Precision.HIGHEST)
+    return objective, total[..., :-1] / total[..., -1:]

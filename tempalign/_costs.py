@@ -128,7 +128,7 @@ def _accumulate(update: Callable[..., Array], *operands: Array) -> Array:
         return total, None
 
     shape = jnp.broadcast_shapes(*(operand.shape[1:] for operand in operands))
-    start = jnp.zeros(shape, operands[0].dtype)
+    start = jnp.zeros_like(operands[0], shape=shape)
     # A padded feature is 0 in every operand and contributes update(0, ..., 0) = 0.
     split = [blocked(operand) for operand in operands]
     if blocks == 1:

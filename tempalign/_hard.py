@@ -115,7 +115,8 @@ class _Minimum:
 def _trace_back(choices: Array, ends: Ends | None, n: int, m: int) -> Array:
     lanes = choices.shape[-1]
     if ends is None:
-        ends = Ends(jnp.full(lanes, n - 1, jnp.int32), jnp.full(lanes, m - 1, jnp.int32))
+        last = [jnp.full_like(choices, size - 1, shape=lanes, dtype=jnp.int32) for size in (n, m)]
+        ends = Ends(*last)
     lane = jnp.arange(lanes)
 
     def step(carry, inputs):
@@ -136,4 +137,4 @@ def _trace_back(choices: Array, ends: Ends | None, n: int, m: int) -> Array:
     start = (ends.row, ends.row + ends.column)
     _, rows = lax.scan(step, start, (positions, choices), reverse=True)
     # Every path starts at cell (0, 0).
-    return jnp.concatenate([jnp.zeros((1, lanes), jnp.int32), rows])
+    return jnp.concatenate([jnp.zeros_like(rows, shape=(1, lanes)), rows])

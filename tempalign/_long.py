@@ -15,6 +15,7 @@ from jax import lax
 from tempalign import _band, _checks, _costs, _soft
 from tempalign._problem import Block, Problem, to_lanes
 from tempalign._recurrence import Above, Ends, Moves
+from tempalign._shards import alike
 from tempalign._types import Array, Cost
 
 # Shorter blocks leave a vector unit idle.
@@ -31,15 +32,17 @@ def soft_value(problem: Problem, cost: Cost, gamma: Array) -> Array:
 
 @partial(jax.jit, static_argnames=("cost", "moves", "band"))
 def _soft_value(block: Block, gamma: Array, cost: Cost, moves: Moves, band: int | None) -> Array:
-    x, y, rows, columns = block
+    (x, y, rows, columns), gamma = alike((block, gamma))
     (s, a, n, _), (_, c, m, _) = x.shape, y.shape
     lanes = s * a * c
-    rows = jnp.full(lanes, n) if rows is None else rows.reshape(-1)
-    columns = jnp.full(lanes, m) if columns is None else columns.reshape(-1)
+    rows, columns = (
+        jnp.full_like(x, size, shape=lanes, dtype=jnp.int32) if given is None else given.reshape(-1)
+        for given, size in ((rows, n), (columns, m))
+    )
     height = min(n, max(_FEWEST_ROWS, math.isqrt(n + m)))
     count = -(-n // height)
     x = jnp.pad(x, ((0, 0), (0, 0), (0, count * height - n), (0, 0)))
-    parts = jnp.moveaxis(x.reshape(s, a, count, height, -1), 2, 0)
+    parts = jnp.moveaxis(x.reshape(s, a, count, height, x.shape[-1]), 2, 0)
 
     @jax.checkpoint
     def work_on(state: tuple[Above, Array], inputs: tuple[Array, Array]):
@@ -55,6 +58,6 @@ def _soft_value(block: Block, gamma: Array, cost: Cost, moves: Moves, band: int 
         found, above = _soft.block_value(costs, gamma, ends, moves, above)
         return (above, values + found), None
 
-    start = _soft.nothing_above(m, gamma, lanes), jnp.zeros(lanes, gamma.dtype)
+    start = _soft.nothing_above(gamma, m, lanes), jnp.zeros_like(gamma, shape=lanes)
     (_, values), _ = lax.scan(work_on, start, (height * jnp.arange(count), parts))
     return values

@@ -57,7 +57,7 @@ def path_cost(operands: Operands, rows: Array) -> Array:
         return jnp.sum(lax.fori_loop(0, rows.shape[0], add_cell, jnp.zeros_like(x[:1])))
 
     lanes = rows.shape[1]
-    return lax.map(lane_cost, jnp.arange(lanes)) if lanes else jnp.zeros(0, x.dtype)
+    return lax.map(lane_cost, jnp.arange(lanes)) if lanes else jnp.zeros_like(x, shape=0)
 
 
 @jax.jit

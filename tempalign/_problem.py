@@ -20,6 +20,7 @@ from jax import lax
 from tempalign import _band, _checks, _costs, _hard, _soft
 from tempalign._pairs import Pairs
 from tempalign._recurrence import Ends, Moves
+from tempalign._shards import alike
 from tempalign._types import Array, ArrayLike, Cost
 
 
@@ -56,6 +57,7 @@ def inputs(
     dtype = jnp.promote_types(jnp.promote_types(x.dtype, y.dtype), jnp.float32)
     x, checked_x = clear_padding(x.astype(dtype), x_lengths, names[0], "x_lengths")
     y, checked_y = clear_padding(y.astype(dtype), y_lengths, names[1], "y_lengths")
+    x, y, checked_x, checked_y = alike((x, y, checked_x, checked_y))
     pairs = Pairs.of(x.shape[:-2], y.shape[:-2], *names)
     return Inputs(pairs.x_rows(x, 2), pairs.y_rows(y, 2), pairs, checked_x, checked_y)
 
@@ -260,8 +262,9 @@ def of_cost_matrix(
             "y_lengths": () if columns is None else columns.shape,
         }
     )
+    costs, rows, columns = alike((costs, rows, columns))
     costs = jnp.broadcast_to(costs, lead + (n, m)).reshape((-1, 1, n, m))
-    nothing = jnp.zeros((costs.shape[0], 1, 1, 1), costs.dtype)
+    nothing = jnp.zeros_like(costs, shape=(costs.shape[0], 1, 1, 1))
     checked = (rows, n), (columns, m)
     as_given = Pairs(lead, lead)
     return _problem(costs, nothing, _cost_as_given, as_given, checked, moves, band)

@@ -152,11 +152,10 @@ def sweep(
         """
         # Two barriers, so that XLA's CPU code is vectorised: fused with the cell update, putting
         # the wall on top makes it scalar; fused with the next step, the cell is computed twice.
-        values = lax.optimization_barrier(values)
-        moved = tuple(
-            jnp.concatenate([wall, part]) for wall, part in zip(walls, values, strict=True)
-        )
-        return lax.optimization_barrier(moved)
+        # Each part has its own: jax 0.12 cannot transpose one of which only a part is linear.
+        parts = map(lax.optimization_barrier, values)
+        moved = (jnp.concatenate([wall, part]) for wall, part in zip(walls, parts, strict=True))
+        return tuple(map(lax.optimization_barrier, moved))
 
     def allowed(from_row: Values, p: Array) -> Values:
         """The values at (i-1, .) where a step from there is allowed."""
@@ -208,7 +207,7 @@ def sweep(
     from_row = tuple(part[:-1] for part in far)
     from_both = nowhere if moves.diagonal else None
     first, _ = algebra.extend(skewed[0], from_row, (entry, *nowhere[1:]), from_both)
-    value = None if ends is None else value_at(first, 0, jnp.zeros(lanes, cost.dtype))
+    value = None if ends is None else value_at(first, 0, jnp.zeros_like(cost, shape=lanes))
     carry = (standing(first, over[1]), far if moves.diagonal else None, value)
     inputs = (jnp.arange(1, skewed.shape[0]), skewed[1:], over[2])
     (last, _, value), (records, below) = lax.scan(step, carry, inputs, unroll=algebra.unroll)

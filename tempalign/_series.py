@@ -30,11 +30,13 @@ class Given(NamedTuple):
         sets: with the leading axes as one axis C.
         lead: the leading axes.
         valid: ``[C]`` whether the (traced) lengths are in range.
+        ragged: whether there are lengths at all.
     """
 
     sets: Sets
     lead: tuple[int, ...]
     valid: Array
+    ragged: bool
 
     def restore(self, result: Array) -> Array:
         """Results ``[C, ...]`` on the leading axes, NaN where invalid."""
@@ -65,7 +67,7 @@ def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike |
     sets = Sets(
         x.reshape(count, n, t, f), jnp.clip(full, 1, t).reshape(count, n), w.reshape(count, n)
     )
-    return Given(lax.stop_gradient(sets), tuple(lead), valid)
+    return Given(lax.stop_gradient(sets), tuple(lead), valid, checked is not None)
 
 
 def start_from(init: ArrayLike, steps: int | None, given: Given) -> Array:

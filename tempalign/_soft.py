@@ -22,6 +22,7 @@ from tempalign._recurrence import (
     sweep,
     unskew,
 )
+from tempalign._shards import alike
 from tempalign._types import Array
 
 
@@ -54,7 +55,7 @@ def value(cost: Array, gamma: Array, ends: Ends | None, moves: Moves) -> Array:
     Returns:
         ``[L]``, inf where no path is allowed.
     """
-    return _differentiable_soft_value(cost, gamma, ends, moves)
+    return _differentiable_soft_value(*alike((cost, gamma, ends)), moves)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -94,11 +95,12 @@ def alignment(
         cost, ends = swap(cost, ends)
         swapped = alignment(cost, gamma, ends, moves, with_entropy)
         return swapped._replace(expected=swapped.expected.transpose(1, 0, 2))
+    cost, gamma, ends = alike((cost, gamma, ends))
     n, m, lanes = cost.shape
     algebra = SoftMinimum(gamma, keep_moves=True, keep_entropy=with_entropy)
     total, records, _ = _soft_sweep(cost, ends, moves, algebra)
     row = jnp.arange(n)[:, None]
-    nothing = jnp.zeros((1, lanes), cost.dtype)
+    nothing = jnp.zeros_like(cost, shape=(1, lanes))
 
     def arriving(p: Array | int) -> Array:
         """The paths that start on anti-diagonal p, walking backwards: 1 at the last cell."""
@@ -122,7 +124,7 @@ def alignment(
             entropy = entropy + jnp.sum(visits * local, axis=0)
         return (ahead, two_ahead, entropy), visits
 
-    zeros = jnp.zeros((n, lanes), cost.dtype)
+    zeros = jnp.zeros_like(cost, shape=(n, lanes))
     start = zeros + arriving(n + m - 2) if ends is None else zeros
     entropy = zeros[0] if with_entropy else None
     positions = jnp.arange(1, n + m - 1)
@@ -155,11 +157,12 @@ def block_value(
     return swept.value, Above(swept.below, start)
 
 
-def nothing_above(num_columns: int, gamma: Array, lanes: int) -> Above:
+def nothing_above(gamma: Array, num_columns: int, lanes: int) -> Above:
     """What stands before the first block of rows."""
     outside = SoftMinimum(gamma).outside
-    values = tuple(jnp.full((num_columns, lanes), wall, gamma.dtype) for wall in outside)
-    return Above(values, jnp.zeros((), gamma.dtype))
+    shape = (num_columns, lanes)
+    values = tuple(jnp.full_like(gamma, wall, shape=shape) for wall in outside)
+    return Above(values, jnp.zeros_like(gamma))
 
 
 def _soft_sweep(

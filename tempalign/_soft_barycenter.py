@@ -40,7 +40,8 @@ def soft_dtw_barycenter(
     is a weighted mean of frames, so that averages of probabilities are probabilities. The problem
     is not convex: a large gamma smooths it, a small gamma is better started from
     ``init=tempalign.dba(series)``. The barycenter of one series is the series itself only as gamma
-    goes to 0: soft-DTW is not least at ``z = x``.
+    goes to 0: soft-DTW is not least at ``z = x``. Under ``jax.shard_map`` optax's line search
+    needs ``check_vma=False``.
 
     Args:
         series: ``[..., N, T, F]``: N series to average, for each of the leading axes. float64

@@ -58,14 +58,15 @@ def time_layer(
         Integration and Motion Enhancement layer.
 
     Example:
-        >>> import jax.numpy as jnp, tempalign
-        >>> video = jnp.arange(8.0)[:, None, None, None] * jnp.ones((8, 4, 4, 1))
+        >>> import numpy as np, tempalign
+        >>> numbered = np.arange(8, dtype=np.uint8)[:, None, None, None]
+        >>> video = np.broadcast_to(numbered, (8, 4, 4, 1))
         >>> tempalign.time_layer(video, 2, num_frames=2)[0, ::2, ::2, 0].tolist()
-        [[0.0, 2.0], [4.0, 6.0]]
+        [[0, 2], [4, 6]]
         >>> tempalign.time_layer(video, 2, num_frames=2, arrangement="temporal")[
         ...     0, ::2, ::2, 0
         ... ].tolist()
-        [[0.0, 1.0], [2.0, 3.0]]
+        [[0, 1], [2, 3]]
     """
     video = _video(frames)
     side = _checks.positive_int(n, "n")

@@ -9,6 +9,7 @@ from tempalign import _checks, _costs, _dispatch, _hard, _path_cost
 from tempalign._path_cost import Operands
 from tempalign._problem import inputs, lane_ends, to_lanes
 from tempalign._recurrence import Ends, Moves
+from tempalign._shards import alike
 from tempalign._types import Array, ArrayLike, Implementation
 
 
@@ -94,6 +95,7 @@ def weighted_dtw(
         centroid0, weight0 = jax.lax.stop_gradient(_decider(path_from, live[0].shape))
         decides = rows_of(centroid0), rows_of(weight0)
     operands = Operands(given.x, given.y, rows_of(live[1]))
+    operands, decides = alike((operands, decides))
     tc, t = given.y.shape[2], given.x.shape[2]
     ends = lane_ends(given.y_lengths, given.x_lengths, tc, t, pairs)
     values = _lane_distance(diagonal, operands, decides, ends)

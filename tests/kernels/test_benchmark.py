@@ -1,0 +1,246 @@
+"""The benchmark end to end on tiny shapes; nothing here asserts a time."""
+
+import dataclasses
+import json
+
+import numpy as np
+import oracles
+import pytest
+
+from tempalign.kernels import benchmark, peers, specs, workloads
+
+PAIRS = specs.AlignmentSpec("tiny-pairs", 3, 2, 5, 2, all_pairs=True)
+SOFT = specs.AlignmentSpec("tiny-soft", 2, 2, 4, 3, 1.0, gradient=True)
+CENTER = specs.BarycenterSpec("tiny-dba", 4, 6, 2, 3)
+EPISODE = dataclasses.replace(specs.TAM_GRAD, num_features=3)
+DEJAVID = dataclasses.replace(specs.HMDB51, num_classes=3, num_features=5, num_frames=6)
+
+
+class Right(peers.Peer):
+    """Does pairs, in plain NumPy."""
+
+    name, distribution, modules = "right", "numpy", ("numpy",)
+    factor = 1.0
+
+    def alignment(self, spec, x, y):
+        costs = [[oracles.local_cost(a, b, "sqeuclidean") for b in y] for a in x]
+
+        def run():
+            return [[oracles.loop_dtw(cost, True)[0] for cost in row] for row in costs]
+
+        return peers.Call(
+            run, lambda rows: (self.factor * np.asarray(rows),), "float64", "a plain loop"
+        )
+
+
+class Wrong(Right):
+    """Has another convention."""
+
+    name = "wrong"
+    factor = 1.001
+
+
+class OtherShape(Right):
+    """Returns something else."""
+
+    name = "other-shape"
+
+    def alignment(self, spec, x, y):
+        call = super().alignment(spec, x, y)
+        return dataclasses.replace(call, arrays=lambda rows: (np.zeros(3),))
+
+
+class Undefined(Right):
+    """Returns NaN."""
+
+    name = "undefined"
+    factor = float("nan")
+
+
+class Broken(Right):
+    """Cannot."""
+
+    name = "broken"
+
+    def alignment(self, spec, x, y):
+        raise RuntimeError("no such kernel")
+
+
+class Absent(Right):
+    """Is not there."""
+
+    name, modules = "absent", ("no_such_library",)
+
+
+ALL = (Right, Wrong, OtherShape, Undefined, Broken, Absent)
+
+
+def entries_of(*kinds):
+    usable, _ = peers.load(kinds)
+    found = benchmark.measure(workloads.of_alignment(PAIRS), usable, rounds=2)
+    return {entry.name: entry for entry in found}
+
+
+def test_runs_end_to_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "load", lambda: peers.load(ALL))
+    file = tmp_path / "out.json"
+    rows = (workloads.of_alignment(PAIRS), workloads.of_barycenter(CENTER))
+    benchmark.main(["--quick", "--json", str(file)], rows)
+    shown = capsys.readouterr().out
+    written = json.loads(file.read_text())
+
+    about = written["about"]
+    for key in ("date", "tempalign", "cpu", "device", "system", "python", "jax", "right"):
+        assert about[key] and f"{key}: {about[key]}" in shown
+    assert "OMP_NUM_THREADS" in about
+    assert about["absent"].startswith("not installed")
+
+    assert list(written["workloads"]) == ["tiny-pairs", "tiny-dba"]
+    fields = {field.name for field in dataclasses.fields(benchmark.Entry)}
+    for entries in written["workloads"].values():
+        assert all(set(entry) == fields for entry in entries)
+    ours, right = written["workloads"]["tiny-pairs"][:2]
+    assert (ours["name"], ours["ours"], ours["state"]) == ("tempalign/xla", True, "timed")
+    assert ours["samples"] == right["samples"] == benchmark.QUICK_ROUNDS
+    assert ours["temp_bytes"] >= 0 and ours["first_seconds"] > 0 and ours["differences"] == [0.0]
+    low, high = ours["quartile_seconds"]
+    assert 0 < low <= ours["median_seconds"] <= high
+    assert ours["ratio"] == right["median_seconds"] / ours["median_seconds"]
+    assert right["dtype"] == "float64" and right["how"] == "a plain loop"
+    assert right["ratio"] is None and right["temp_bytes"] is None
+    # Nobody else averages: the row has no ratio.
+    (alone,) = written["workloads"]["tiny-dba"]
+    assert alone["state"] == "timed" and alone["ratio"] is None
+
+
+def test_who_disagrees_is_reported_and_not_timed():
+    found = entries_of(Wrong, Right, OtherShape, Undefined, Broken)
+    assert found["right"].state == found["tempalign/xla"].state == "timed"
+    assert found["right"].differences[0] < 1e-6
+    for name in ("wrong", "other-shape", "undefined"):
+        assert found[name].state == "differs" and found[name].median_seconds is None
+        assert "differs from ours" in found[name].note
+    assert found["wrong"].differences == [pytest.approx(1e-3, rel=0.01)]
+    assert found["undefined"].differences == [None]
+    assert found["broken"].state == "failed" and "no such kernel" in found["broken"].note
+    # The ratio is against those who agree.
+    expected = found["right"].median_seconds / found["tempalign/xla"].median_seconds
+    assert found["tempalign/xla"].ratio == expected
+
+
+def test_our_own_failure_ends_the_run():
+    def broken(implementation):
+        raise ValueError("ours")
+
+    row = dataclasses.replace(workloads.of_alignment(PAIRS), ours=broken)
+    with pytest.raises(ValueError, match="ours"):
+        benchmark.measure(row, [], rounds=1)
+
+
+def test_missing_peers_are_named():
+    usable, missing = peers.load((Absent, Right))
+    assert [peer.name for peer in usable] == ["right"]
+    assert list(missing) == ["absent"] and "no_such_library" in missing["absent"]
+
+
+@pytest.mark.parametrize(
+    ("row", "results"),
+    [
+        (workloads.of_alignment(SOFT), 3),
+        (workloads.of_barycenter(CENTER), 1),
+        (workloads.of_episode(EPISODE), 3),
+        (workloads.of_dejavid(DEJAVID), 3),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_every_kind_of_row(row, results):
+    again = zip(row.inputs(), row.inputs(), strict=True)
+    assert all(a.dtype == np.float32 and np.array_equal(a, b) for a, b in again)
+    (entry,) = benchmark.measure(row, [], rounds=1)
+    assert entry.state == "timed" and len(entry.differences) == results == len(row.tolerances)
+    assert entry.temp_bytes > 0 and entry.samples == 1
+
+
+def test_table():
+    def entry(**known):
+        return benchmark.Entry(**{"name": "peer", "ours": False, "state": "timed"} | known)
+
+    ours = entry(
+        name="tempalign/xla",
+        ours=True,
+        median_seconds=0.0015,
+        quartile_seconds=(0.001, 0.002),
+        first_seconds=1.234,
+        temp_bytes=3 * 2**20,
+        differences=[0.0],
+        ratio=2.5,
+    )
+    other = entry(state="differs", first_seconds=0.5, differences=[0.25, None], note="not timed")
+    broken = entry(name="third", state="failed", note="no")
+    lines = benchmark.table([("one", [ours, other]), ("two", [broken])]).splitlines()
+    assert lines[0].split("  ")[0] == "workload" and set(lines[1]) == {"-", " "}
+    assert lines[2].split() == "one tempalign/xla 1.50 1.00 .. 2.00 1.23 3.0 0e+00 2.50".split()
+    assert lines[3].split() == "peer differs - 0.50 - nan -".split()
+    assert lines[4].split() == "two third failed - - - - -".split()
+    assert lines[5:] == ["one, peer: not timed", "two, third: no"]
+    assert len({len(line) for line in lines[:5]}) == 1  # the columns stand under each other
+
+
+def test_list_and_only(capsys):
+    benchmark.main(["--list"])
+    names = capsys.readouterr().out.split()
+    assert names == [row.name for row in workloads.WORKLOADS] and len(set(names)) == len(names)
+    benchmark.main(["--list", "--only", "dba", "--only", "dtw-one"])
+    shown = capsys.readouterr().out.split()
+    assert shown == [name for name in names if name.startswith(("dba", "dtw-one"))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "nothing"], "--only 'nothing' matches no workload; there are dtw-pairs"),
+        (["--rounds", "0"], "--rounds must be at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_long_rows_wait_for_a_gpu(monkeypatch):
+    def names(*only):
+        return [row.name for row in workloads.select(only)]
+
+    every = [row.name for row in workloads.WORKLOADS]
+    long = [row.name for row in workloads.WORKLOADS if row.long]
+    assert len(long) == 2 and names() == [name for name in every if name not in long]
+    assert not set(names("soft-grad")) & set(long)
+    assert names("long") == long and names(long[0]) == long[:1]
+    monkeypatch.setattr(workloads, "_on_gpu", lambda: True)
+    assert names() == every
+
+
+# numba compiles for up to a minute. Without the extra `peers` there is nothing to do.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", peers.PEERS, ids=lambda kind: kind.name)
+def test_installed_peers_agree(kind):
+    usable, missing = peers.load((kind,))
+    if missing:
+        pytest.skip(missing[kind.name])
+    rows = [
+        *(
+            workloads.of_alignment(spec)
+            for spec in (
+                PAIRS,
+                SOFT,
+                dataclasses.replace(PAIRS, num_features=1),
+                dataclasses.replace(PAIRS, gamma=1.0),
+                specs.AlignmentSpec("tiny-one", 1, 1, 7, 1),
+            )
+        ),
+        workloads.of_barycenter(CENTER),
+    ]
+    found = [benchmark.measure(row, usable, rounds=1)[1:] for row in rows]
+    took_part = [entry for entries in found for entry in entries]
+    assert took_part and all(entry.state == "timed" for entry in took_part), took_part
