@@ -149,7 +149,7 @@ def _agrees(entry: Entry, expected: Arrays, got: Arrays, tolerances: Sequence[fl
 def _difference(expected: np.ndarray, got: np.ndarray) -> float:
     if expected.shape != got.shape:
         return math.inf
-    wide = np.float64(expected)
+    wide = np.asarray(expected, np.float64)
     return float(np.abs(wide - got).max() / np.abs(wide).max())
 
 

@@ -84,7 +84,7 @@ class Aeon(Peer):
         distances = importlib.import_module("aeon.distances")
         if spec.gradient:
             return None
-        x, y = _channels_first(x), _channels_first(y)
+        x, y = _channels_first(x), _channels_first(y)  # float32 is its faster one
         if spec.all_pairs:
             if spec.gamma is None:
                 run = lambda: distances.dtw_pairwise_distance(x, y, n_jobs=-1)  # noqa: E731
@@ -94,17 +94,17 @@ class Aeon(Peer):
                     x, y, gamma=spec.gamma, n_jobs=-1
                 )
                 how = "soft_dtw_pairwise_distance(n_jobs=-1)"
-            return Call(run, _values, "float64", how)
+            return Call(run, _values, "float32", how)
         if spec.num_x == 1 and spec.gamma is None:
             return Call(
-                lambda: distances.dtw_distance(x[0], y[0]), _values, "float64", "dtw_distance"
+                lambda: distances.dtw_distance(x[0], y[0]), _values, "float32", "dtw_distance"
             )
         return None
 
     def barycenter(self, spec: BarycenterSpec, series: np.ndarray) -> Call | None:
         """Its Petitjean averaging, without the early stop."""
         averaging = importlib.import_module("aeon.clustering.averaging")
-        cases = _channels_first(series)
+        cases = _channels_first(_wide(series))
         return Call(
             lambda: averaging.petitjean_barycenter_average(
                 cases, init_barycenter=cases[0].copy(), max_iters=spec.num_iters, tol=0.0
@@ -167,9 +167,13 @@ class Tslearn(Peer):
 
 
 class _OnTorch(Peer):
-    """Soft-DTW as a torch module: batched, values and gradients."""
+    """Soft-DTW as a torch module: batched, values and gradients.
+
+    In float32 and in float64: the faster one, but float32 gradients of long sequences are wrong.
+    """
 
     how: str
+    dtype = "float32"
 
     def module(self, gamma: float, device: str) -> Callable[[Any, Any], Any]:
         """The loss: ``[B, T, F], [B, T, F] -> [B]``."""
@@ -187,7 +191,8 @@ class _OnTorch(Peer):
         device = self.device()
         loss = self.module(spec.gamma, device)
         pairs = _paired(x, y) if spec.all_pairs else (x, y)
-        a, b = (torch.tensor(side, device=device) for side in pairs)
+        dtype = getattr(torch, self.dtype)
+        a, b = (torch.tensor(side, device=device, dtype=dtype) for side in pairs)
 
         def finished() -> None:
             if device == "cuda":
@@ -211,7 +216,7 @@ class _OnTorch(Peer):
         else:
             shape = (spec.num_x, spec.num_y) if spec.all_pairs else (spec.num_x,)
             run, arrays = values, lambda one: (_to_numpy(one).reshape(shape),)
-        return Call(run, arrays, "float32", f"{self.how} on {device}")
+        return Call(run, arrays, self.dtype, f"{self.how} on {device}")
 
 
 class TslearnTorch(_OnTorch):
@@ -219,11 +224,23 @@ class TslearnTorch(_OnTorch):
 
     name, distribution = "tslearn-torch", "tslearn"
     modules = ("torch", "tslearn.metrics")
-    how = "SoftDTWLossPyTorch"
+    how = "SoftDTWLossPyTorch, distances by a matrix product"
 
     def module(self, gamma: float, device: str) -> Callable[[Any, Any], Any]:
-        """The loss."""
-        return importlib.import_module("tslearn.metrics").SoftDTWLossPyTorch(gamma=gamma)
+        """The loss. Its own distances hold all differences at once and take most of its time."""
+        loss = importlib.import_module("tslearn.metrics").SoftDTWLossPyTorch
+
+        def distances(a: Any, b: Any) -> Any:
+            own = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None]
+            return own - 2 * a @ b.transpose(1, 2)
+
+        return loss(gamma=gamma, dist_func=distances)
+
+
+class TslearnTorch64(TslearnTorch):
+    """The same in float64."""
+
+    name, dtype = "tslearn-torch f64", "float64"
 
 
 class Pysdtw(_OnTorch):
@@ -241,6 +258,12 @@ class Pysdtw(_OnTorch):
     def module(self, gamma: float, device: str) -> Callable[[Any, Any], Any]:
         """The loss."""
         return importlib.import_module("pysdtw").SoftDTW(gamma=gamma, use_cuda=device == "cuda")
+
+
+class Pysdtw64(Pysdtw):
+    """The same in float64."""
+
+    name, dtype = "pysdtw f64", "float64"
 
 
 class Dtaidistance(Peer):
@@ -319,7 +342,16 @@ class Ott(Peer):
         return on_jax(function, (x, y), "jit(vmap(costs.SoftDTW))")
 
 
-PEERS: tuple[type[Peer], ...] = (Aeon, Tslearn, TslearnTorch, Dtaidistance, Ott, Pysdtw)
+PEERS: tuple[type[Peer], ...] = (
+    Aeon,
+    Tslearn,
+    TslearnTorch,
+    TslearnTorch64,
+    Dtaidistance,
+    Ott,
+    Pysdtw,
+    Pysdtw64,
+)
 
 
 def load(peers: tuple[type[Peer], ...] = PEERS) -> tuple[list[Peer], dict[str, str]]:
@@ -381,8 +413,8 @@ def _to_numpy(tensor: Any) -> np.ndarray:
 
 
 def _channels_first(series: np.ndarray) -> np.ndarray:
-    """``[N, F, T]`` float64."""
-    return np.ascontiguousarray(_wide(series).transpose(0, 2, 1))
+    """``[N, F, T]``."""
+    return np.ascontiguousarray(series.transpose(0, 2, 1))
 
 
 def _paired(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

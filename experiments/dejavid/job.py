@@ -1,57 +1,27 @@
-"""The job: data, baselines, a run for each variant and seed, the report. Or what is asked instead.
-
-Errors that the caller can mend (a wrong flag, a damaged file, a full disk) are ValueError or
-OSError wherever they are found; `main` turns them into one message and exit code 2.
-"""
+"""The job: data, baselines, a run for each variant and seed, the report."""
 
 import hashlib
-import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments.dejavid.baselines import run_baselines
-from experiments.dejavid.prediction import predict_file, read_job, run_folder
+from experiments.dejavid.prediction import predict_file, run_folder
 from experiments.dejavid.report import write_report
 from experiments.dejavid.results import BaselineResult
-from experiments.dejavid.settings import RESULT_SETTINGS, Settings
+from experiments.dejavid.settings import Settings
 from experiments.dejavid.throughput import measure_throughput
 from experiments.dejavid.training import num_bytes, train_run
-from experiments.shared import options
-from experiments.shared.checkpoints import prepare_folder, refuse_differences, write_json
+from experiments.shared import command
+from experiments.shared.job_folder import open_job
 from experiments.shared.metrics_log import MetricsLog
 from experiments.tse import dejavid_layout, index_folder, spoken_digits
 from experiments.tse.dataset import TseDataset, check_finite
 
-_HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
-
-def main(description: str, argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line of an experiment and exits: 0, 2 after an error, 130 after Ctrl-C.
-
-    Args:
-        description: what `--help` prints above the flags.
-        argv: the command line, program first; that of the process without it.
-    """
-    argv = list(sys.argv if argv is None else argv)
-    if any(argument in _HELP for argument in argv[1:]):
-        print(description.strip(), options.help_text(Settings), sep="\n\n")
-        sys.exit(0)
-    settings = None
-    try:
-        settings = options.parse(Settings, argv)
-        print(run(settings))
-    except (ValueError, OSError) as error:
-        if settings and settings.traceback:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; what was saved is kept, go on with --resume", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
+def main(description: str | None, argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line of a DejaVid experiment, see `experiments.shared.command.main`."""
+    command.main(description, Settings, run, argv)
 
 
 def run(settings: Settings) -> str:
@@ -70,14 +40,16 @@ def run(settings: Settings) -> str:
         return measure_throughput(settings)
 
     dataset = load_dataset(settings)
-    out_dir = Path(settings.out_dir)
-    prepare_folder(out_dir, num_bytes(dataset, settings))
-    job = {"settings": settings.to_json(), "data": _describe(dataset)}
-    check_same_job(out_dir, job, resume=settings.resume)
+    out_dir = open_job(
+        settings.out_dir,
+        settings,
+        _describe(dataset),
+        resume=settings.resume,
+        num_bytes=num_bytes(dataset, settings),
+    )
     if settings.check_data:
         for name, split in (("training", dataset.train), ("test", dataset.test)):
             check_finite(split, desc=f"checking the {name} split")
-    write_json(out_dir / "settings.json", job)
     with MetricsLog(out_dir / "metrics.jsonl") as log:
         baselines = _baselines(dataset, settings, log)
         runs = [
@@ -100,29 +72,6 @@ def load_dataset(settings: Settings) -> TseDataset:
     if settings.layout == "dejavid":
         return dejavid_layout.load(settings.data_dir, feats_dir=settings.feats_dir or None)
     return spoken_digits.load(split_seed=settings.split_seed)
-
-
-def check_same_job(out_dir: Path, job: dict[str, Any], *, resume: bool) -> None:
-    """Checks that an output folder holds no job yet, or the same one, to be resumed.
-
-    Raises:
-        ValueError: there is one and `resume` is not set, or it has other settings or other data.
-    """
-    saved = read_job(out_dir)
-    if saved is None:
-        return
-    if not resume:
-        raise ValueError(
-            f"--out_dir={out_dir}: already holds a job, which is not overwritten; go on with it "
-            "by --resume, or name another folder"
-        )
-    refuse_differences(_decisive(saved), _decisive(job), str(out_dir))
-
-
-def _decisive(job: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal for a job to be the same one."""
-    kept = {f"--{name}": job["settings"].get(name) for name in RESULT_SETTINGS}
-    return kept | {f"data {name}": value for name, value in job["data"].items()}
 
 
 def _describe(dataset: TseDataset) -> dict[str, Any]:

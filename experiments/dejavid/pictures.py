@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import tempalign
 from experiments.dejavid.baselines import ORDER_BLIND
 from experiments.dejavid.results import BaselineResult, RunResult
 from experiments.dejavid.settings import Settings
+from experiments.shared.reports import Picture
 from experiments.tse.dataset import TseDataset
 from tempalign import plot
 
@@ -30,21 +30,6 @@ _HEADS = {
     "weights_only": "DejaVid weights only",
     "full": "DejaVid full",
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture in the output folder.
-
-    Attributes:
-        file: its name there.
-        title: what it shows, in a few words.
-        caption: how to read it.
-    """
-
-    file: str
-    title: str
-    caption: str
 
 
 def draw_all(

@@ -1,8 +1,6 @@
 """Predictions of a finished run: one new sequence, classified with its newest checkpoint."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -10,6 +8,7 @@ import numpy as np
 from experiments.dejavid.settings import Settings
 from experiments.dejavid.steps import Statistics, StepSpec, predict_step, split_head
 from experiments.shared.checkpoints import Checkpoints
+from experiments.shared.job_folder import read_job
 from experiments.shared.tables import Table
 from experiments.tse.batches import padded_length
 from experiments.tse.index_folder import read_npy
@@ -21,24 +20,6 @@ _SHOWN = 5
 def run_folder(out_dir: Path | str, variant: str, seed: int) -> Path:
     """Returns the folder of a run's checkpoints in an output folder."""
     return Path(out_dir) / "checkpoints" / f"{variant}-seed{seed}"
-
-
-def read_job(out_dir: Path | str) -> dict[str, Any] | None:
-    """Returns settings.json of an output folder: settings and data; None where there is none.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    path = Path(out_dir) / "settings.json"
-    if not path.is_file():
-        return None
-    try:
-        job = json.loads(path.read_text())
-        Settings.from_json(job["settings"])
-        job["data"]["class_names"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not the settings of a job ({error!r})") from error
-    return job
 
 
 def predict_file(request: Settings) -> str:
@@ -56,7 +37,7 @@ def predict_file(request: Settings) -> str:
             checkpoint is damaged.
     """
     out_dir = Path(request.out_dir)
-    job = read_job(out_dir)
+    job = read_job(out_dir, Settings)
     if job is None:
         raise FileNotFoundError(
             f"--out_dir={out_dir}: holds no settings.json, so nothing was trained there"

@@ -3,23 +3,17 @@
 import dataclasses
 import math
 import os
-import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import flax
-import jax
 import numpy as np
 
-import tempalign
 from experiments.dejavid import pictures
 from experiments.dejavid.baselines import NAMES, ORDER_BLIND
 from experiments.dejavid.results import BaselineResult, RunResult
 from experiments.dejavid.settings import Settings
-from experiments.shared.checkpoints import write_json
-from experiments.shared.options import to_text
+from experiments.shared.reports import Report, percent, seconds
 from experiments.shared.tables import Table
 from experiments.tse.dataset import TseDataset
 
@@ -50,34 +44,22 @@ def write_report(
         OSError: the folder cannot be written to. Reports of an earlier job are then unharmed.
     """
     folder = Path(out_dir)
-    table = results_table(baselines, runs)
-    sentences = verdict(baselines, runs, pooled=settings.pooling == "mean")
-    notes = _notes(dataset, baselines, runs)
-    facts = _facts(dataset)
-    write_json(folder / "report.json", _numbers(facts, settings, baselines, runs, sentences))
-    drawn = pictures.draw_all(folder, dataset, settings, baselines, runs)
-    note = f"{dataset.note[0].upper()}{dataset.note[1:]}" if dataset.note else ""
-
-    lines = [f"# DejaVid on {dataset.name}", "", sentences, "", table.to_markdown(), ""]
-    lines += [f"- {text}" for text in notes]
-    if note:
-        lines += ["", f"About the data: {note}"]
-    lines += ["", "## Pictures"]
-    for picture in drawn:
-        lines += ["", f"![{picture.title}]({picture.file})", "", picture.caption]
-    lines += ["", "## Facts", ""]
-    lines += [f"- {name}: {value}" for name, value in facts.items()]
-    lines += ["", "Settings (`report.json` has every number behind this report):", "", "```"]
-    lines += [f"--{name}={to_text(value)}" for name, value in settings.to_json().items()]
-    lines += ["```", ""]
-    _write(folder / "report.md", "\n".join(lines))
-
-    head = f"DejaVid on {dataset.name}"
-    terminal = [head, "=" * len(head), "", table.to_text(), "", sentences, ""]
-    terminal += [f"* {text}" for text in notes]
-    if note:
-        terminal += ["", f"About the data: {note}"]
-    return "\n".join(terminal)
+    scalars = ("variant", "seed", "num_parameters", "seconds", "best_epoch", "history")
+    report = Report(
+        title=f"DejaVid on {dataset.name}",
+        verdict=verdict(baselines, runs, pooled=settings.pooling == "mean"),
+        tables={"Results": results_table(baselines, runs)},
+        settings=settings,
+        notes=_notes(dataset, baselines, runs),
+        about_data=dataset.note,
+        facts=_facts(dataset),
+        numbers={
+            "baselines": [dataclasses.asdict(result) for result in baselines],
+            "runs": [{name: getattr(run, name) for name in scalars} for run in runs],
+        },
+        pictures=pictures.draw_all(folder, dataset, settings, baselines, runs),
+    )
+    return report.write(folder)
 
 
 def results_table(baselines: Sequence[BaselineResult], runs: Sequence[RunResult]) -> Table:
@@ -85,11 +67,11 @@ def results_table(baselines: Sequence[BaselineResult], runs: Sequence[RunResult]
     rows = [
         (
             result.name,
-            _percent([result.top1]),
+            percent([result.top1]),
             _NONE,
-            _percent([result.top5]),
+            percent([result.top5]),
             _NONE if result.num_parameters is None else f"{result.num_parameters:,}",
-            _seconds(result.seconds),
+            seconds(result.seconds),
         )
         for result in baselines
     ]
@@ -97,11 +79,11 @@ def results_table(baselines: Sequence[BaselineResult], runs: Sequence[RunResult]
         rows.append(
             (
                 pictures.head_name(variant),
-                _percent([run.last["test_top1"] for run in of_variant]),
-                _percent([run.best["test_top1"] for run in of_variant]),
-                _percent([run.last["test_top5"] for run in of_variant]),
+                percent([run.last["test_top1"] for run in of_variant]),
+                percent([run.best["test_top1"] for run in of_variant]),
+                percent([run.last["test_top5"] for run in of_variant]),
                 f"{of_variant[0].num_parameters:,}",
-                _seconds(statistics.fmean(run.seconds for run in of_variant)),
+                seconds(statistics.fmean(run.seconds for run in of_variant)),
             )
         )
     return Table(COLUMNS, tuple(rows))
@@ -181,19 +163,6 @@ def _best_top1(baselines: Sequence[BaselineResult], runs: Sequence[RunResult]) -
     return max([result.top1 for result in baselines] + means, default=0.0)
 
 
-def _percent(values: Sequence[float | None]) -> str:
-    """Mean and, of several values, sample standard deviation, in percent."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return _NONE
-    text = f"{100 * statistics.fmean(known):.2f}"
-    return f"{text} ± {100 * statistics.stdev(known):.2f}" if len(known) > 1 else text
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
 def _notes(
     dataset: TseDataset, baselines: Sequence[BaselineResult], runs: Sequence[RunResult]
 ) -> list[str]:
@@ -235,59 +204,10 @@ def _notes(
 
 def _facts(dataset: TseDataset) -> dict[str, str]:
     lengths = np.concatenate([dataset.train.lengths, dataset.test.lengths])
-    devices = jax.devices()
     return {
         "Data": (
             f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} test "
             f"sequences, {dataset.num_classes} classes, {dataset.num_features:,} features, "
             f"{lengths.min()} to {lengths.max()} frames (median {np.median(lengths):g})"
         ),
-        "Versions": (
-            f"tempalign {tempalign.__version__}, jax {jax.__version__}, flax {flax.__version__}, "
-            f"numpy {np.__version__}, Python {platform.python_version()}"
-        ),
-        "Machine": (
-            f"{os.cpu_count()} CPU cores, {platform.platform()}; jax ran on {len(devices)} x "
-            f"{devices[0].device_kind}"
-        ),
     }
-
-
-def _numbers(
-    facts: dict[str, str],
-    settings: Settings,
-    baselines: Sequence[BaselineResult],
-    runs: Sequence[RunResult],
-    sentences: str,
-) -> Any:
-    """What report.json holds."""
-    scalars = ("variant", "seed", "num_parameters", "seconds", "best_epoch", "history")
-    values = {
-        "verdict": sentences,
-        "baselines": [dataclasses.asdict(result) for result in baselines],
-        "runs": [{name: getattr(run, name) for name in scalars} for run in runs],
-        "facts": facts,
-        "settings": settings.to_json(),
-    }
-    return _plain(values)
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars as Python's; NaN and infinity, which JSON does not have, as null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: a full disk must not cost the report of an earlier job."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

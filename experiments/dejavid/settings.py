@@ -1,10 +1,8 @@
 """The settings of the job: one frozen dataclass, whose fields are also the command-line flags."""
 
 import dataclasses
-import json
-from typing import Any
 
-from experiments.shared.options import check, option
+from experiments.shared.options import Options, option
 
 VARIANTS = ("frozen_weights", "weights_only", "full", "custom")
 BASELINES = ("mean_1nn", "mean_logistic", "dtw_1nn", "dba_centroid", "encoder_logits")
@@ -18,7 +16,7 @@ _OTHER = "Instead of training"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Options):
     """Everything the job can be told. `--help` says what each field means.
 
     Raises:
@@ -199,7 +197,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Checks every value by itself, then those that must go together."""
-        check(self)
+        super().__post_init__()
         self._check_together()
 
     def _check_together(self) -> None:
@@ -244,29 +242,3 @@ class Settings:
             "custom": (self.learn_centroids, self.learn_weights),
         }[variant]
         return ("centroids",) * centroids + ("log_weights",) * weights
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the fields as JSON has them (tuples become lists)."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Settings":
-        """Returns the settings that `to_json` wrote.
-
-        Raises:
-            ValueError: unknown or forbidden values, such as those of another version.
-        """
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not names >= values.keys():
-            raise ValueError(f"unknown settings: {', '.join(sorted(values.keys() - names))}")
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**fields)
-
-
-RESULT_SETTINGS = tuple(
-    field.name for field in dataclasses.fields(Settings) if field.metadata["changes_result"]
-)
-"""The settings that decide the result: a job can only be resumed with the same ones."""

@@ -6,10 +6,11 @@ tuple of one of them (a comma-separated list on the command line, each item once
 """
 
 import dataclasses
+import json
 import math
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from absl import flags
 
@@ -48,6 +49,45 @@ def option(
             "changes_result": changes_result,
         },
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Base of all settings; every field of theirs is declared with `option`.
+
+    Raises:
+        ValueError: a value that its flag does not allow.
+    """
+
+    def __post_init__(self) -> None:
+        """Checks every value by itself; those that must go together, a subclass."""
+        check(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields as JSON has them (tuples become lists)."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the settings that `to_json` wrote.
+
+        Raises:
+            ValueError: unknown or forbidden values, such as those of another version.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not names >= values.keys():
+            raise ValueError(f"unknown settings: {', '.join(sorted(values.keys() - names))}")
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**fields)
+
+    @classmethod
+    def result_names(cls) -> tuple[str, ...]:
+        """Returns the settings that decide the result: a job is resumed with the same ones."""
+        fields = dataclasses.fields(cls)
+        return tuple(field.name for field in fields if field.metadata["changes_result"])
 
 
 def check(settings: Any) -> None:

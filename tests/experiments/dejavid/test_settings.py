@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.dejavid.settings import RESULT_SETTINGS, Settings
+from experiments.dejavid.settings import Settings
 from experiments.shared import options
 
 FLAGS = Path(__file__).parents[3] / "experiments" / "flags"
@@ -108,7 +108,7 @@ def test_json_round_trip():
 
 
 def test_settings_that_cannot_change_the_result():
-    others = {field.name for field in dataclasses.fields(Settings)} - set(RESULT_SETTINGS)
+    others = {field.name for field in dataclasses.fields(Settings)} - set(Settings.result_names())
     assert others == {
         "data_dir", "feats_dir", "out_dir", "resume", "keep_checkpoints", "check_data",
         "num_threads", "traceback", "predict", "predict_variant", "predict_seed", "synthetic",
