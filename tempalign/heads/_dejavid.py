@@ -1,4 +1,4 @@
-"""Flax NNX heads: classifiers over temporal sequences of embeddings."""
+"""DejaVid: a classifier over temporal sequences of embeddings."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,6 @@ from tempalign._barycenter import dba
 from tempalign._tse import resample
 from tempalign._types import Array, ArrayLike, Implementation
 from tempalign._weighted_dtw import weighted_dtw
-
-__all__ = ["DejaVidHead", "PathCopy"]
 
 
 class PathCopy(nnx.Variable):

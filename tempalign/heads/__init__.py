@@ -1,0 +1,7 @@
+"""Flax NNX heads: what stands on a frozen encoder, or in front of a spatial one."""
+
+from tempalign.heads._dejavid import DejaVidHead as DejaVidHead
+from tempalign.heads._dejavid import PathCopy as PathCopy
+from tempalign.heads._seq import SeqClassifier as SeqClassifier
+
+__all__ = ["DejaVidHead", "PathCopy", "SeqClassifier"]
