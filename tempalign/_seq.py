@@ -199,8 +199,11 @@ def _labels(
     labels = _checks.broadcast_to(labels, shape, name, "of query_logits").astype(jnp.int32)
     if counted is not None:
         labels = jnp.where(counted, labels, 0)
-    if not isinstance(labels, jax.core.Tracer):
-        low, high = int(np.min(labels)), int(np.max(labels))
+    if not any(isinstance(one, jax.core.Tracer) for one in (value, counted)):
+        # On the host: under jit even a constant's minimum would be traced.
+        known = np.broadcast_to(np.asarray(value), shape)
+        known = known if counted is None else known[np.asarray(counted)]
+        low, high = int(np.min(known)), int(np.max(known))
         if low < 0 or high >= count:
             raise ValueError(
                 f"{name} must lie within 0..{count - 1} (classes), got values from {low} to {high}"
@@ -226,6 +229,6 @@ def _cross_entropy(
 
 def _term_weight(value: ArrayLike, name: str, dtype: jnp.dtype) -> Array:
     array = _checks.real_scalar(value, name, dtype)
-    if not isinstance(array, jax.core.Tracer) and not 0 <= float(array) < float("inf"):
-        raise ValueError(f"{name} must be finite and >= 0, got {array}")
+    if not isinstance(value, jax.core.Tracer) and not 0 <= float(np.asarray(value)) < np.inf:
+        raise ValueError(f"{name} must be finite and >= 0, got {value}")
     return array

@@ -1,5 +1,7 @@
 """SEQ: a static classifier that learns from time, in the space of its predictions."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -94,7 +96,8 @@ class SeqClassifier(nnx.Module):
             TypeError: see `tempalign.soft_dtw_barycenter`.
         """
         probabilities = jax.nn.softmax(lax.stop_gradient(self(support)))
-        return soft_dtw_barycenter(probabilities, gamma, lengths=lengths, num_iters=num_iters)
+        found = soft_dtw_barycenter(probabilities, gamma, lengths=lengths, num_iters=num_iters)
+        return cast(Array, found)
 
     def loss(
         self,
