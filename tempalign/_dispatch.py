@@ -1,35 +1,53 @@
-"""The only place that selects an implementation."""
+"""The only place that selects an implementation.
 
+XLA serves everything. Kernels serve some functions, on some devices, for some shapes: each says
+itself why it cannot. All is decided from the platform, dtypes and static shapes while a call is
+traced; inside ``jit`` a failure of the compiler would come too late.
+"""
+
+import importlib
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
+
+import jax
 
 from tempalign._types import Implementation, ImplementationName
 
 NAMES: tuple[str, ...] = get_args(ImplementationName)
 
-# What each public function can run on. GPU kernels register here when they exist; until then the
-# XLA form serves every platform.
-_AVAILABLE: dict[str, tuple[ImplementationName, ...]] = {
-    "dtw": ("xla",),
-    "dtw_from_cost": ("xla",),
-    "dtw_alignment": ("xla",),
-    "soft_dtw": ("xla",),
-    "soft_dtw_alignment": ("xla",),
-    "soft_dtw_divergence": ("xla",),
-    "soft_dtw_from_cost": ("xla",),
-    "tam_distance": ("xla",),
-    "tam_distance_from_cost": ("xla",),
-    "weighted_dtw": ("xla",),
-}
+# The module of kernels behind a public function, imported when it is first asked for. Such a
+# module has `unsupported`, `forward` and `backward`.
+_KERNELS: dict[str, str] = {"weighted_dtw": "tempalign.kernels.weighted_dtw"}
+
+_FUNCTIONS = (
+    "dtw",
+    "dtw_from_cost",
+    "dtw_alignment",
+    "soft_dtw",
+    "soft_dtw_alignment",
+    "soft_dtw_divergence",
+    "soft_dtw_from_cost",
+    "tam_distance",
+    "tam_distance_from_cost",
+    "weighted_dtw",
+)
+
+_OLDEST_CARD = 8.0  # compute capability: Ampere
+
+# What `explain` listens to; None when nobody does.
+_heard: list[tuple[ImplementationName, str]] | None = None
 
 
-def select(function: str, implementation: Implementation) -> ImplementationName:
+def select(
+    function: str, implementation: Implementation, operands: Any = None
+) -> ImplementationName:
     """The implementation that a call takes.
 
     Args:
         function: public name, e.g. ``"weighted_dtw"``.
         implementation: what the caller asked for; None is the best for the platform, a sequence
             is tried in order.
+        operands: what the kernels of the function would be given.
 
     Returns:
         The name of the implementation.
@@ -38,50 +56,119 @@ def select(function: str, implementation: Implementation) -> ImplementationName:
         ValueError: an unknown name or an empty sequence.
         NotImplementedError: none of the named ones can serve; says why for each.
     """
-    available = _AVAILABLE[function]
+    taken, why = _choose(function, implementation, operands)
+    if _heard is not None:
+        _heard.append((taken, why))
+    return taken
+
+
+def _choose(
+    function: str, implementation: Implementation, operands: Any
+) -> tuple[ImplementationName, str]:
+    """The implementation, and why those before it in the order cannot serve."""
+    wanted: Sequence[ImplementationName]
     if implementation is None:
-        return available[0]
-    wanted: Sequence[str] = (
-        [implementation] if isinstance(implementation, str) else list(implementation)
-    )
+        wanted = ("pallas", "xla") if function in _KERNELS else ("xla",)
+    elif isinstance(implementation, str):
+        wanted = (implementation,)
+    else:
+        wanted = tuple(implementation)
     unknown = [name for name in wanted if name not in NAMES]
     if unknown or not wanted:
         raise ValueError(
             f"implementation must be None or among {', '.join(NAMES)} (or a sequence of them), "
             f"got {implementation!r}"
         )
-    for name in available:
-        if name in wanted:
-            return name
+    reasons: list[str] = []
+    for name in wanted:
+        reason = _refusal(function, name, operands)
+        if reason is None:
+            return name, "; ".join(reasons)
+        reasons.append(f"{name}: {reason}")
     raise NotImplementedError(
-        f"{function} has no {' or '.join(wanted)} implementation in this version; "
-        f"it runs on {', '.join(available)} (implementation=None picks it)"
+        f"{function} cannot run on {' or '.join(wanted)}: {'; '.join(reasons)} "
+        "(implementation=None picks what can)"
     )
 
 
-def explain(function: str, *, implementation: Implementation = None) -> str:
-    """Says which implementation a public function takes, and why.
+def kernels(function: str) -> Any:
+    """The module of kernels behind a public function."""
+    return importlib.import_module(_KERNELS[function])
+
+
+def platform() -> str:
+    """What jax runs on by default: "cpu", "gpu" or "tpu"."""
+    return jax.default_backend()
+
+
+def _refusal(function: str, name: str, operands: Any) -> str | None:
+    """Why an implementation cannot serve, or None."""
+    if name == "xla":
+        return None
+    if function not in _KERNELS:
+        return "there is no such kernel in this version"
+    if name == "pallas":
+        launch = importlib.import_module("tempalign.kernels.launch")
+        if platform() != "gpu":
+            return f"it needs a GPU, and jax runs on {platform()}"
+        if launch.missing() is not None:
+            return launch.missing()
+        card = launch.compute_capability()
+        if card is not None and card < _OLDEST_CARD:
+            return f"it needs compute capability {_OLDEST_CARD}, and the GPU has {card}"
+    return None if operands is None else kernels(function).unsupported(operands)
+
+
+def explain(
+    function: str, *arguments: Any, implementation: Implementation = None, **options: Any
+) -> str:
+    """Says which implementation a call of a public function takes, and why.
 
     Args:
         function: public name, e.g. ``"weighted_dtw"``.
+        *arguments: the arrays of the call (or ``jax.ShapeDtypeStruct``). Nothing is computed.
         implementation: as passed to the function.
+        **options: other options of the call.
 
     Returns:
         One sentence.
 
     Raises:
-        ValueError: an unknown function or implementation name.
+        ValueError: an unknown function or implementation name, or what the call itself raises.
         NotImplementedError: as the call itself would.
 
     Example:
-        >>> import tempalign
-        >>> tempalign.explain("weighted_dtw")
-        'weighted_dtw runs on xla: the only implementation in this version.'
+        >>> import jax.numpy as jnp, tempalign
+        >>> tempalign.explain("soft_dtw", jnp.ones((5, 3)), jnp.ones((6, 3)))
+        'soft_dtw runs on xla: the only implementation in this version.'
     """
-    if function not in _AVAILABLE:
+    if function not in _FUNCTIONS:
         raise ValueError(
-            f"function must be one of {', '.join(sorted(_AVAILABLE))}, got {function!r}"
+            f"function must be one of {', '.join(sorted(_FUNCTIONS))}, got {function!r}"
         )
-    taken = select(function, implementation)
-    why = "the only implementation in this version" if implementation is None else "asked for"
+    if arguments:
+        taken, why = _listen(function, arguments, {**options, "implementation": implementation})
+    else:
+        taken, why = _choose(function, implementation, None)
+    if not why and implementation is not None:
+        why = "asked for"
+    elif not why:
+        only = function not in _KERNELS
+        why = "the only implementation in this version" if only else "the fastest that can serve"
     return f"{function} runs on {taken}: {why}."
+
+
+def _listen(
+    function: str, arguments: Sequence[Any], options: dict[str, Any]
+) -> tuple[ImplementationName, str]:
+    """What the call itself chooses, found by tracing it."""
+    global _heard
+    import tempalign
+
+    call = getattr(tempalign, function)
+    before, _heard = _heard, []
+    try:
+        jax.eval_shape(lambda *given: call(*given, **options), *arguments)
+        return _heard[0]
+    finally:
+        _heard = before

@@ -1,6 +1,7 @@
 """DejaVid's time-weighted DTW."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from tempalign._path_cost import Operands
 from tempalign._problem import inputs, lane_ends, to_lanes
 from tempalign._recurrence import Ends, Moves
 from tempalign._shards import alike
-from tempalign._types import Array, ArrayLike, Implementation
+from tempalign._types import Array, ArrayLike, Implementation, ImplementationName
 
 
 def weighted_dtw(
@@ -80,7 +81,6 @@ def weighted_dtw(
         >>> jax.jit(tempalign.weighted_dtw)(videos[:, None], centroids).shape
         (2, 4)
     """
-    _dispatch.select("weighted_dtw", implementation)
     live = _centroid_and_weight(centroid, weight, "centroid", "weight")
     given = inputs(x, live[0], x_lengths, y_lengths, names=("x", "centroid"))
     pairs = given.pairs
@@ -96,33 +96,40 @@ def weighted_dtw(
         decides = rows_of(centroid0), rows_of(weight0)
     operands = Operands(given.x, given.y, rows_of(live[1]))
     operands, decides = alike((operands, decides))
+    taken = _dispatch.select("weighted_dtw", implementation, operands)
     tc, t = given.y.shape[2], given.x.shape[2]
     ends = lane_ends(given.y_lengths, given.x_lengths, tc, t, pairs)
-    values = _lane_distance(diagonal, operands, decides, ends)
+    values = _lane_distance(taken, diagonal, operands, decides, ends)
     values = pairs.restore(values.reshape(pairs.sizes))
     return _checks.nan_where_invalid(values, (given.x_lengths, t), (given.y_lengths, tc))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _lane_distance(
+    taken: ImplementationName,
     diagonal: bool,
     operands: Operands,
     decides: tuple[Array, Array] | None,
     ends: Ends | None,
 ) -> Array:
     """Distances ``[S*A*C]``; `decides` is the centroid and weight that choose the paths."""
-    if decides is None:
+    if decides is None and taken == "xla":
         return _hard.value(_lane_costs(operands), ends, Moves(diagonal))
-    value, _ = _lane_distance_forward(diagonal, operands, decides, ends)
+    value, _ = _lane_distance_forward(taken, diagonal, operands, decides, ends)
     return value
 
 
 def _lane_distance_forward(
+    taken: ImplementationName,
     diagonal: bool,
     operands: Operands,
     decides: tuple[Array, Array] | None,
     ends: Ends | None,
-) -> tuple[Array, tuple[Operands, Array]]:
+) -> tuple[Array, Any]:
+    if taken != "xla":
+        kernels = _dispatch.kernels("weighted_dtw")
+        interpret = taken == "pallas_interpret"
+        return kernels.forward(operands, decides, ends, diagonal=diagonal, interpret=interpret)
     chooser = operands if decides is None else Operands(operands.x, *decides)
     value, rows = _hard.path(_lane_costs(chooser), ends, Moves(diagonal))
     if decides is not None:
@@ -131,8 +138,12 @@ def _lane_distance_forward(
 
 
 def _lane_distance_backward(
-    diagonal: bool, residuals: tuple[Operands, Array], cotangent: Array
+    taken: ImplementationName, diagonal: bool, residuals: Any, cotangent: Array
 ) -> tuple[Operands, None, None]:
+    if taken != "xla":
+        kernels = _dispatch.kernels("weighted_dtw")
+        interpret = taken == "pallas_interpret"
+        return kernels.backward(residuals, cotangent, interpret=interpret), None, None
     operands, rows = residuals
     return _path_cost.path_gradients(operands, rows, cotangent), None, None
 

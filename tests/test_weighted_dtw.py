@@ -13,6 +13,15 @@ class TestXla(WeightedDtwSuite):
     implementation = "xla"
 
 
+class TestPallasInterpreted(WeightedDtwSuite):
+    implementation = ("pallas_interpret", "xla")  # float64 and empty batches are XLA's
+
+
+@pytest.mark.gpu
+class TestPallas(WeightedDtwSuite):
+    implementation = ("pallas", "xla")
+
+
 def memory_formula(s, a, c, t, tc, f):
     """The bound that the docstring of weighted_dtw states, in bytes."""
     pairs = s * a * c
@@ -51,3 +60,32 @@ def test_pairs_never_meet_features():
     assert f"{t},{f}]" in text  # the search below looks for the right notation
     for shape in (f"{b},{k},{tc},{t},{f}", f"{b},{k},{tc},{f}", f"{b * k},{tc},{f}"):
         assert f"[{shape}]" not in text
+
+
+def test_who_serves_whom():
+    x, c = jnp.ones((2, 5, 3)), jnp.ones((2, 4, 3))
+    said = tempalign.explain("weighted_dtw", x, c, implementation=("pallas_interpret", "xla"))
+    assert said == "weighted_dtw runs on pallas_interpret: asked for."
+    wide = jax.ShapeDtypeStruct((2, 17, 3), jnp.float32)
+    said = tempalign.explain("weighted_dtw", x, wide, implementation=("pallas_interpret", "xla"))
+    assert "runs on xla: pallas_interpret: the kernels take at most 16 centroid steps" in said
+    said = tempalign.explain("weighted_dtw", x[:0], c[:0])
+    assert "runs on xla" in said
+    with pytest.raises(NotImplementedError, match="at most 16 centroid steps, not 17"):
+        tempalign.weighted_dtw(x, jnp.ones((2, 17, 3)), implementation="pallas_interpret")
+
+
+@pytest.mark.usefixtures("x64")
+def test_float64_is_left_to_xla():
+    x = jnp.ones((5, 3), jnp.float64)
+    said = tempalign.explain("weighted_dtw", x, x, implementation=("pallas_interpret", "xla"))
+    assert "the kernels compute in float32, not float64" in said
+    with pytest.raises(NotImplementedError, match="float64"):
+        tempalign.weighted_dtw(x, x, implementation="pallas_interpret")
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+def test_kernels_need_a_gpu():
+    with pytest.raises(NotImplementedError, match="it needs a GPU, and jax runs on cpu"):
+        tempalign.explain("weighted_dtw", implementation="pallas")
+    assert "runs on xla: pallas: it needs a GPU" in tempalign.explain("weighted_dtw")

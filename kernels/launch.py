@@ -1,0 +1,107 @@
+"""How kernels are launched: the only file that names a Pallas backend.
+
+Kernels themselves use refs, `jax.numpy` and `fori_loop` only. They are lowered by the Triton
+backend of Pallas (Ampere and later), or interpreted on any device.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from tempalign._types import Array
+
+_triton: Any
+try:
+    from jax.experimental.pallas import triton as _triton
+except ImportError:  # its removal is announced
+    _triton = None
+
+
+def missing() -> str | None:
+    """Why kernels cannot be compiled with this jax, or None."""
+    if _triton is None:
+        return f"jax {jax.__version__} has no Triton backend for Pallas"
+    return None
+
+
+def compute_capability() -> float | None:
+    """Of the first device, None where it does not say."""
+    found = getattr(jax.devices()[0], "compute_capability", None)
+    return None if found is None else float(found)
+
+
+def call(
+    kernel: Callable[..., None],
+    *operands: Array,
+    grid: tuple[int, ...],
+    out_shape: Sequence[jax.ShapeDtypeStruct],
+    name: str,
+    interpret: bool,
+    num_warps: int = 4,
+    num_stages: int = 1,
+) -> Sequence[Array]:
+    """Runs a kernel once for every point of a grid.
+
+    Args:
+        kernel: takes a ref of each whole operand, then of each whole result.
+        *operands: arrays.
+        grid: numbers of programs; `program` tells a kernel where it stands.
+        out_shape: of the results.
+        name: of the kernel, for profiles.
+        interpret: run it as plain jax on whatever device there is.
+        num_warps: warps of a program.
+        num_stages: of the software pipeline.
+
+    Returns:
+        The results.
+    """
+    params: dict[str, Any] = {}
+    if not interpret:
+        assert _triton is not None
+        params["compiler_params"] = _triton.CompilerParams(
+            num_warps=num_warps, num_stages=num_stages
+        )
+    return pl.pallas_call(
+        kernel, grid=grid, out_shape=tuple(out_shape), interpret=interpret, name=name, **params
+    )(*operands)
+
+
+def program(axis: int) -> Array:
+    """Where in the grid this program stands."""
+    return pl.program_id(axis)
+
+
+def block(start: Array, size: int) -> Any:
+    """An index: `size` elements from `start` on."""
+    return pl.ds(start, size)
+
+
+def multiply_add(a: Array, b: Array, total: Array, interpret: bool) -> Array:
+    """``a * b + total`` in one instruction: the Triton backend does not contract the two."""
+    if interpret:
+        return a * b + total
+    return _assembly("fma.rn.f32 $0, $1, $2, $3;", a, b, total)
+
+
+def is_positive(x: Array, interpret: bool) -> Array:
+    """1 for x > 0, 0 for x < 0, and 1/2 for 0: half of sign(x) + 1, in one instruction."""
+    if interpret:
+        return jnp.where(x > 0, 1.0, jnp.where(x < 0, 0.0, 0.5))
+    steep = jnp.full(x.shape, 2.0**126, jnp.float32)
+    return _assembly("fma.rn.sat.f32 $0, $1, $2, $3;", x, steep, jnp.full_like(x, 0.5))
+
+
+def _assembly(instruction: str, *args: Array) -> Array:
+    assert _triton is not None
+    shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
+    (result,) = _triton.elementwise_inline_asm(
+        instruction,
+        args=[jnp.broadcast_to(arg, shape) for arg in args],
+        constraints="=f" + ",f" * len(args),
+        pack=1,
+        result_shape_dtypes=[jax.ShapeDtypeStruct(shape, jnp.float32)],
+    )
+    return result

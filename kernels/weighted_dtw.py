@@ -1,0 +1,128 @@
+"""DejaVid's distance on kernels: costs, shortest paths, then sums along the paths.
+
+Called through `tempalign.weighted_dtw` only. A pair is a sample a and a class c; shared leading
+axes S are a `vmap`. Lanes of the caller run over (S, A, C), those of the kernels over (C, A).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tempalign._path_cost import Operands
+from tempalign._recurrence import Ends
+from tempalign._types import Array
+from tempalign.kernels import path_sums, short_path, weighted_cost
+from tempalign.kernels.short_path import MAX_STEPS, Paths
+
+_MOST_COSTS = 2**31 - 1  # of one matrix: they are addressed by int32
+
+
+class Residuals(NamedTuple):
+    """What the backward pass needs."""
+
+    operands: Operands
+    paths: Paths  # [S, Tc, C * A]
+
+
+def unsupported(operands: Operands) -> str | None:
+    """Why the kernels cannot serve a call, or None.
+
+    Args:
+        operands: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``.
+    """
+    (_, samples, frames, _), (_, classes, steps, _) = operands.x.shape, operands.centroid.shape
+    if operands.x.dtype != jnp.float32:
+        return f"the kernels compute in float32, not {operands.x.dtype}"
+    if 0 in operands.x.shape or 0 in operands.centroid.shape:
+        return "there is nothing to compute"
+    if steps > MAX_STEPS:
+        return f"the kernels take at most {MAX_STEPS} centroid steps, not {steps}"
+    tiled_rows = classes * steps + weighted_cost.ROWS
+    if tiled_rows * (samples * frames + weighted_cost.COLUMNS) > _MOST_COSTS:
+        return f"{classes} x {steps} centroid steps and {samples} x {frames} frames are too many"
+    return None
+
+
+def forward(
+    operands: Operands,
+    decides: tuple[Array, Array] | None,
+    ends: Ends | None,
+    *,
+    diagonal: bool,
+    interpret: bool,
+) -> tuple[Array, Residuals]:
+    """Distances ``[S * A * C]``, and what `backward` needs.
+
+    Args:
+        operands: see `unsupported`.
+        decides: centroid and weight that choose the paths, or None for those of `operands`.
+        ends: last cells of the lanes, or None for (Tc-1, T-1) everywhere.
+        diagonal: whether paths may step diagonally.
+        interpret: run the kernels as plain jax.
+    """
+    (shared, samples, frames, _), (_, classes, steps, _) = (
+        operands.x.shape,
+        operands.centroid.shape,
+    )
+
+    def by_class(lanes: Array) -> Array:
+        lanes = lanes.reshape(shared, samples, classes)
+        return lanes.transpose(0, 2, 1).reshape(shared, classes * samples)
+
+    if ends is None:
+        last = [
+            jnp.full_like(operands.x, size - 1, shape=(), dtype=jnp.int32)
+            for size in (steps, frames)
+        ]
+        ends = Ends(*(jnp.broadcast_to(end, shared * samples * classes) for end in last))
+
+    def one(operands: Operands, decides, row: Array, column: Array) -> tuple[Array, Paths]:
+        chooser = operands if decides is None else Operands(operands.x, *decides)
+        cost = weighted_cost.forward(*chooser, interpret=interpret)
+        value, paths = short_path.forward(
+            cost,
+            (row, column),
+            num_samples=samples,
+            num_steps=steps,
+            num_frames=frames,
+            diagonal=diagonal,
+            interpret=interpret,
+        )
+        if decides is not None:
+            value = path_sums.path_cost(*operands, paths, interpret=interpret)
+        return value, paths
+
+    value, paths = _over_shared(one)(operands, decides, by_class(ends.row), by_class(ends.column))
+    value = value.reshape(shared, classes, samples).transpose(0, 2, 1).reshape(-1)
+    return value, Residuals(operands, paths)
+
+
+def backward(residuals: Residuals, cotangent: Array, *, interpret: bool) -> Operands:
+    """Gradients of ``sum(cotangent * distance)``; what nobody uses is not computed under jit."""
+    operands, paths = residuals
+    (shared, samples, _, _), (_, classes, _, _) = operands.x.shape, operands.centroid.shape
+    cotangent = cotangent.reshape(shared, samples, classes)
+    cotangent = cotangent.transpose(0, 2, 1).reshape(shared, classes * samples)
+    arguments = operands, paths, cotangent
+
+    def to_class(operands: Operands, paths: Paths, cotangent: Array) -> tuple[Array, Array]:
+        return path_sums.to_class(*operands, paths, cotangent, interpret=interpret)
+
+    def to_sample(operands: Operands, paths: Paths, cotangent: Array) -> Array:
+        return path_sums.to_sample(*operands, paths, cotangent, interpret=interpret)
+
+    to_centroid, to_weight = _over_shared(to_class)(*arguments)
+    return Operands(_over_shared(to_sample)(*arguments), to_centroid, to_weight)
+
+
+def _over_shared(function):
+    """`function` over the shared axis S of all its arguments; without `vmap` where S is 1."""
+
+    def mapped(*arguments):
+        if jax.tree.leaves(arguments)[0].shape[0] != 1:
+            return jax.vmap(function)(*arguments)
+        single = jax.tree.map(lambda leaf: leaf[0], arguments)
+        return jax.tree.map(lambda leaf: leaf[None], function(*single))
+
+    return mapped
