@@ -92,7 +92,8 @@ def test_nothing_in_the_library_imports_upward():
 # Rooms side by side share a floor and do not know each other.
 EXPERIMENT_FLOORS = [
     {"shared"},
-    {"tse", "vision"},
+    {"tse"},
+    {"vision"},
     {"dejavid", "episodes", "grids", "seq", "anomaly"},
 ]
 

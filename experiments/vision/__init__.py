@@ -1,0 +1,1 @@
+"""Pictures and videos: decoding, the demo clips, and a frozen encoder of frames."""
