@@ -2,6 +2,7 @@
 
 from tempalign.heads._dejavid import DejaVidHead as DejaVidHead
 from tempalign.heads._dejavid import PathCopy as PathCopy
+from tempalign.heads._few_shot import FewShotHead as FewShotHead
 from tempalign.heads._seq import SeqClassifier as SeqClassifier
 
-__all__ = ["DejaVidHead", "PathCopy", "SeqClassifier"]
+__all__ = ["DejaVidHead", "FewShotHead", "PathCopy", "SeqClassifier"]
