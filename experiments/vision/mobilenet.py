@@ -7,7 +7,7 @@ on ImageNet, as float16; other weights of the same architecture are read from a 
 
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ class MobileNet:
 
     def save(self, path: Path | str) -> None:
         """Writes an .npz with kernels and biases as float16."""
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for index, layer in enumerate(self.layers):
             arrays[f"kernel_{index}"] = np.asarray(layer.kernel, np.float16)
             arrays[f"bias_{index}"] = np.asarray(layer.bias, np.float16)
@@ -197,9 +197,7 @@ def _read_torch(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     layers = []
     for place in _places():
         kernel = read(f"{place.conv}.weight")  # [out, in / groups, height, width]
-        scale = read(f"{place.norm}.weight") / np.sqrt(
-            read(f"{place.norm}.running_var") + _EPSILON
-        )
+        scale = read(f"{place.norm}.weight") / np.sqrt(read(f"{place.norm}.running_var") + _EPSILON)
         bias = read(f"{place.norm}.bias") - scale * read(f"{place.norm}.running_mean")
         kernel = (kernel * scale[:, None, None, None]).transpose(2, 3, 1, 0)
         if place.depthwise:

@@ -39,7 +39,7 @@ def video_frames(
     """Decodes a video frame by frame; see `read_video`."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such video")
-    wanted = {} if size is None else {"height": size[0], "width": size[1]}
+    height, width = (None, None) if size is None else size
     try:
         # Titles and the like may be in any encoding; they are not what is asked for.
         with av.open(str(path), metadata_errors="ignore") as container:
@@ -48,7 +48,7 @@ def video_frames(
             for number, frame in enumerate(container.decode(video=0)):
                 if number == max_frames:
                     return
-                yield frame.to_ndarray(format="rgb24", **wanted)
+                yield frame.to_ndarray(format="rgb24", height=height, width=width)
     except _DECODING_ERRORS as error:
         raise ValueError(f"{path}: cannot be decoded as video ({error})") from error
 
