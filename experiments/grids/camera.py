@@ -48,7 +48,7 @@ def make_moves(
     labels = np.empty(count, np.int32)
     for start in progress(range(0, count, _AT_ONCE), desc=desc, unit="batch"):
         keys = jax.random.split(jax.random.key(seed), count)[start : start + _AT_ONCE]
-        keys = jnp.resize(keys, _AT_ONCE)  # one shape, one compilation
+        keys = keys[jnp.arange(_AT_ONCE) % len(keys)]  # one shape, one compilation
         here = slice(start, min(start + _AT_ONCE, count))
         rendered, chosen = _render(pictures, keys, num_frames, side)
         videos[here] = np.asarray(rendered)[: here.stop - start]

@@ -123,7 +123,7 @@ def _notes(dataset: VideoDataset, settings: Settings) -> list[str]:
         "All rows train the same classifier, by the same steps on the same videos, and all "
         "pictures have the same size: with N the frames in a grid get smaller.",
         "single frame: the middle frame alone. frame average and TIME N=1: scores of single "
-        f"frames, averaged over {settings.num_frames * max(settings.grids) ** 2} and "
+        f"frames, averaged over {settings.average_frames} and "
         f"{settings.num_frames} frames; blind to their order.",
         "ms a step: median of a training step, reading included. temporary MB: what the compiler "
         "plans to allocate in a step.",

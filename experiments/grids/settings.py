@@ -90,9 +90,11 @@ class Settings(Options):
         BASELINES,
         _MODEL,
         "What to train beside, with the same classifier: on the middle frame alone, and on the "
-        "average over N**2 * --num_frames single frames of the largest N, which sees all frames "
-        "but not their order.",
+        "average over --average_frames single frames, which does not see their order.",
         choices=BASELINES,
+    )
+    average_frames: int = option(
+        8, _MODEL, "Frames of the baseline frame_average, sampled uniformly.", minimum=1
     )
 
     epochs: int = option(3, _TRAINING, "Passes over the training videos.", minimum=1)

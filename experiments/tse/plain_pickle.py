@@ -61,6 +61,15 @@ def _empty_bytes() -> bytes:
     return b""
 
 
+class _OrderedDict(dict):
+    """Stands for `OrderedDict`; attributes are left out (torch sets `_metadata` on state dicts)."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 PLAIN_GLOBALS: Mapping[str, Callable[..., Any]] = {
     "builtins.set": set,
     "__builtin__.set": set,
@@ -68,7 +77,7 @@ PLAIN_GLOBALS: Mapping[str, Callable[..., Any]] = {
     "__builtin__.frozenset": frozenset,
     "builtins.bytes": _empty_bytes,
     "__builtin__.bytes": _empty_bytes,
-    "collections.OrderedDict": dict,
+    "collections.OrderedDict": _OrderedDict,
     "numpy.dtype": _ScalarType,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from experiments.shared.progress import progress
 
@@ -14,13 +14,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 INDEX = "images.csv"
 SPLITS = ("train", "test")
 
-_UNREADABLE = (
-    OSError,
-    UnidentifiedImageError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-)
+# UnidentifiedImageError is an OSError.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _NAMED = 10  # files that a message lists
 
 
@@ -144,7 +139,7 @@ def decode(
 def _decode(path: Path, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     with Image.open(path) as image:
-        rgb = image.convert("RGB")
+        rgb = ImageOps.exif_transpose(image).convert("RGB")  # as the camera was held
     scale = max(height / rgb.height, width / rgb.width)
     scaled = max(round(rgb.width * scale), width), max(round(rgb.height * scale), height)
     rgb = rgb.resize(scaled, Image.Resampling.BICUBIC)

@@ -119,8 +119,10 @@ class MobileNet:
             float32 ``[N, 1280]``.
 
         Raises:
-            ValueError: see `__call__`.
+            ValueError: numbers of another type, or a shape that `__call__` refuses.
         """
+        if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+            raise ValueError(f"images must be uint8 or floating point, got {images.dtype}")
         scale = 1 / 255 if images.dtype == np.uint8 else 1.0
         parts = [np.zeros((0, NUM_FEATURES), np.float32)]
         for start in progress(range(0, len(images), batch_size), desc=desc, unit="batch"):

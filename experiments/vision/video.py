@@ -2,12 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 # Errors of PyAV are OSError or ValueError by their second base, but not all of them.
 _DECODING_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError)
+
+# Titles and the like may be in any encoding; they are not what is asked for. PyAV 19 minds none
+# and no longer has the argument.
+_ANY_TITLE: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+)
 
 
 def read_video(
@@ -41,8 +48,7 @@ def video_frames(
         raise FileNotFoundError(f"{path}: no such video")
     height, width = (None, None) if size is None else size
     try:
-        # Titles and the like may be in any encoding; they are not what is asked for.
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with av.open(str(path), **_ANY_TITLE) as container:
             if not container.streams.video:
                 raise ValueError("it has no video stream")
             for number, frame in enumerate(container.decode(video=0)):
@@ -63,7 +69,7 @@ def frame_rate(path: Path | str) -> float | None:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such video")
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with av.open(str(path), **_ANY_TITLE) as container:
             if not container.streams.video:
                 raise ValueError("it has no video stream")
             rate = container.streams.video[0].average_rate

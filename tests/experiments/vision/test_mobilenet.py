@@ -145,6 +145,11 @@ def test_other_shapes_are_an_error(trained_net, shape):
     assert str(shape) in str(error.value)
 
 
+def test_numbers_of_another_type_are_an_error(trained_net):
+    with pytest.raises(ValueError, match="must be uint8 or floating point, got int64"):
+        trained_net.encode(pictures().astype(np.int64))
+
+
 def test_missing_weights_are_named(tmp_path):
     for name in ("none.npz", "none.pth"):
         with pytest.raises(FileNotFoundError, match=f"{name}: no such file"):

@@ -65,7 +65,7 @@ def write(path: Path, tensors: dict[str, np.ndarray], *, legacy: bool = False) -
     Args:
         path: where to.
         tensors: float32 or int64.
-        legacy: the format before torch 1.6, with the `_metadata` of a state dict.
+        legacy: the format before torch 1.6.
     """
     torch = types.ModuleType("torch")
     utils = types.ModuleType("torch._utils")
@@ -100,8 +100,7 @@ def write(path: Path, tensors: dict[str, np.ndarray], *, legacy: bool = False) -
         (name, Tensor(str(index), values)) for index, (name, values) in enumerate(tensors.items())
     )
     keys = [str(index) for index in range(len(tensors))]
-    if legacy:
-        named._metadata = collections.OrderedDict({"": {"version": 1}})
+    named._metadata = collections.OrderedDict({"": {"version": 1}})  # as of a state dict
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "torch", torch)
         patch.setitem(sys.modules, "torch._utils", utils)
