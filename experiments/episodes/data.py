@@ -15,7 +15,7 @@ from experiments.episodes.settings import Settings
 from experiments.shared.progress import progress
 from experiments.tse import index_folder, spoken_digits
 from experiments.tse.dataset import TseSplit
-from experiments.tse.sources import ArraySource, FileSource, TseSource, raise_all
+from experiments.tse.sources import ArraySource, TseSource, raise_all
 
 SPLITS = ("train", "val", "test")
 
@@ -258,15 +258,8 @@ def _spoken_digits(split_seed: int) -> tuple[_Labelled, dict[str, list[str]], st
 
 def _read_folder(data_dir: Path) -> _Labelled:
     """Opens all rows of an index folder, whatever their split."""
-    index = data_dir / "index.csv"
-    if not index.is_file():
-        raise FileNotFoundError(f"{index}: no such file; --data_dir must hold an index.csv")
-    rows = index_folder._read_index(index)
-    classes = data_dir / "classes.txt"
-    names, labels = index_folder._labels(rows, index, classes if classes.is_file() else None)
-    source = FileSource(index_folder._open_files(rows, data_dir, index))
-    samples = TseSplit(tuple(row.id for row in rows), labels, source.lengths, source)
-    return _Labelled(data_dir.resolve().name, samples, names)
+    rows = index_folder.load_rows(data_dir)
+    return _Labelled(data_dir.resolve().name, rows.samples, rows.class_names)
 
 
 def _rows(source: _Labelled, names: Sequence[str], settings: Settings) -> dict[str, np.ndarray]:

@@ -23,7 +23,8 @@ FRAME = (72, 96)  # what source frames are scaled to
 _WINDOW = (24.0, 32.0)  # its side in the middle, in pixels of the source
 _PAN = 24.0  # the fastest move, start to end, in pixels
 _ZOOM = 1.2  # likewise, in powers of two
-_MARGIN = max(_WINDOW) / 2 * 2 ** (_ZOOM / 2)
+# The window never leaves the frame.
+_MARGIN = max(max(_WINDOW) / 2 + _PAN / 2, max(_WINDOW) / 2 * 2 ** (_ZOOM / 2))
 _AT_ONCE = 50
 
 

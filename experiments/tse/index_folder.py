@@ -60,6 +60,44 @@ def load(data_dir: Path | str) -> TseDataset:
         ValueError: anything else that is wrong with the index, the labels, a header, or the size
             of a file; each message names the line, id or file, and up to five are listed.
     """
+    rows = load_rows(data_dir)
+    is_train = np.array([split == "train" for split in rows.splits])
+    samples = rows.samples
+
+    def split(chosen: np.ndarray) -> TseSplit:
+        source = FileSource([rows.files[i] for i in chosen])
+        ids = tuple(samples.ids[i] for i in chosen)
+        return TseSplit(ids, samples.labels[chosen], source.lengths, source)
+
+    test_names = sorted(set(rows.splits) - {"train"})
+    return TseDataset(
+        name=Path(data_dir).resolve().name,
+        train=split(np.flatnonzero(is_train)),
+        test=split(np.flatnonzero(~is_train)),
+        class_names=rows.class_names,
+        num_features=samples.source.num_features,
+        note=f"evaluated on the rows of index.csv with split '{', '.join(test_names)}'",
+    )
+
+
+class Rows(NamedTuple):
+    """Every row of an `index.csv`, whatever its split.
+
+    Attributes:
+        samples: in the order of the index.
+        class_names: by label.
+        splits: of each sample.
+        files: of each sample.
+    """
+
+    samples: TseSplit
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    files: list[TseFile]
+
+
+def load_rows(data_dir: Path | str) -> Rows:
+    """Opens a folder with `index.csv` as `load` does, without dividing it; raises the same."""
     data_dir = Path(data_dir)
     index = data_dir / "index.csv"
     if not index.is_file():
@@ -68,23 +106,10 @@ def load(data_dir: Path | str) -> TseDataset:
     classes = data_dir / "classes.txt"
     class_names, labels = _labels(rows, index, classes if classes.is_file() else None)
     files = _open_files(rows, data_dir, index)
-    num_features = common_num_features([(file.name, file.num_features) for file in files])
-    is_train = np.array([row.split == "train" for row in rows])
-
-    def split(chosen: np.ndarray) -> TseSplit:
-        source = FileSource([files[i] for i in chosen])
-        ids = tuple(rows[i].id for i in chosen)
-        return TseSplit(ids, labels[chosen], source.lengths, source)
-
-    test_names = sorted({row.split for row in rows} - {"train"})
-    return TseDataset(
-        name=data_dir.resolve().name,
-        train=split(np.flatnonzero(is_train)),
-        test=split(np.flatnonzero(~is_train)),
-        class_names=class_names,
-        num_features=num_features,
-        note=f"evaluated on the rows of index.csv with split '{', '.join(test_names)}'",
-    )
+    common_num_features([(file.name, file.num_features) for file in files])
+    source = FileSource(files)
+    samples = TseSplit(tuple(row.id for row in rows), labels, source.lengths, source)
+    return Rows(samples, class_names, tuple(row.split for row in rows), files)
 
 
 def read_npy(path: Path | str) -> np.ndarray:

@@ -152,7 +152,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     folder = tiny_episodes.write(tmp_path / "data")
     with pytest.raises(FileNotFoundError, match="--class_splits=absent.csv: no such file"):
         data.load(tiny_episodes.settings(folder, class_splits="absent.csv"))
-    with pytest.raises(FileNotFoundError, match="--data_dir must hold an index.csv"):
+    with pytest.raises(FileNotFoundError, match="data_dir must hold an index.csv"):
         data.load(tiny_episodes.settings(folder, data_dir=str(tmp_path)))
     bad = np.load(folder / "fall2.npy")
     bad[1, 2] = np.nan
