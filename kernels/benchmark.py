@@ -26,7 +26,8 @@ import numpy as np
 
 import tempalign
 from tempalign._types import ImplementationName
-from tempalign.kernels.peers import Arrays, Call, Peer, load, on_jax, threads
+from tempalign.kernels.contenders import Arrays, Call, Peer, on_jax, threads
+from tempalign.kernels.peers import load
 from tempalign.kernels.workloads import WORKLOADS, Workload, select
 
 ROUNDS = 11

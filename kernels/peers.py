@@ -4,73 +4,15 @@ None of them is needed: a peer is imported when the benchmark asks for it. Its i
 into its layout and dtype before the clock starts, and its result into ours after it stops.
 """
 
-import dataclasses
 import importlib
-import importlib.metadata
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from tempalign.kernels.contenders import Arrays, Call, Peer, on_jax
 from tempalign.kernels.specs import AlignmentSpec, BarycenterSpec
-
-Arrays = tuple[np.ndarray, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """Something that can be timed.
-
-    Attributes:
-        run: does the work, to its end, and returns whatever it returns.
-        arrays: turns what `run` returned into our terms: distances without a square root, or
-            their sum and its gradients ``[B, T, F]``, or a barycenter ``[T, F]``.
-        dtype: what it computes in.
-        how: what is called, in words.
-        temp_bytes: what it allocates while running, beyond inputs and outputs; None: not known.
-    """
-
-    run: Callable[[], Any]
-    arrays: Callable[[Any], Arrays]
-    dtype: str
-    how: str
-    temp_bytes: Callable[[], int | None] = lambda: None
-
-
-class Peer:
-    """A library to compare with; what it does not offer is None.
-
-    Attributes:
-        name: as the table shows it.
-        distribution: as ``pip install`` calls it.
-        modules: what must be importable.
-    """
-
-    name: str
-    distribution: str
-    modules: tuple[str, ...]
-
-    def __init__(self) -> None:
-        """Imports the library; ImportError where it is missing or not usable."""
-        for module in self.modules:
-            importlib.import_module(module)
-
-    @property
-    def version(self) -> str:
-        """The installed version."""
-        return importlib.metadata.version(self.distribution)
-
-    def alignment(self, spec: AlignmentSpec, x: np.ndarray, y: np.ndarray) -> Call | None:
-        """Distances between ``x [num_x, T, F]`` and ``y [num_y, T, F]``."""
-        return None
-
-    def barycenter(self, spec: BarycenterSpec, series: np.ndarray) -> Call | None:
-        """DBA of ``series [N, T, F]`` from the first one on."""
-        return None
 
 
 class Aeon(Peer):
@@ -367,33 +309,6 @@ def load(peers: tuple[type[Peer], ...] = PEERS) -> tuple[list[Peer], dict[str, s
         except ImportError as error:
             missing[peer.name] = f"not installed ({error})"
     return found, missing
-
-
-def on_jax(function: Callable[..., Any], inputs: Arrays, how: str) -> Call:
-    """A function of arrays, jitted, its inputs on the device and waited for."""
-    jitted, placed = jax.jit(function), [jnp.asarray(array) for array in inputs]
-
-    def temp_bytes() -> int | None:
-        memory = jitted.lower(*placed).compile().memory_analysis()
-        return None if memory is None else int(memory.temp_size_in_bytes)
-
-    return Call(
-        lambda: jax.block_until_ready(jitted(*placed)),
-        lambda result: tuple(np.asarray(leaf) for leaf in jax.tree.leaves(result)),
-        "float32",
-        how,
-        temp_bytes,
-    )
-
-
-def threads() -> dict[str, str]:
-    """Who uses how many threads, as far as it can be told; jax takes all cores it may use."""
-    names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "XLA_FLAGS")
-    found = {name: os.environ.get(name, "not set") for name in names}
-    for library in ("numba", "torch"):
-        if library in sys.modules:
-            found[f"{library} threads"] = str(sys.modules[library].get_num_threads())
-    return found
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

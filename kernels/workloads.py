@@ -11,7 +11,7 @@ import numpy as np
 import tempalign
 from tempalign._types import ImplementationName
 from tempalign.kernels import specs
-from tempalign.kernels.peers import Arrays, Call, Peer
+from tempalign.kernels.contenders import Arrays, Call, Peer
 
 # Largest differences from ours, of ours' largest entry, for each result. Gradients have room
 # because some peers compute them in float32 and lose precision as sequences grow; a barycenter,

@@ -7,7 +7,7 @@ import numpy as np
 import oracles
 import pytest
 
-from tempalign.kernels import benchmark, peers, specs, workloads
+from tempalign.kernels import benchmark, contenders, peers, specs, workloads
 
 PAIRS = specs.AlignmentSpec("tiny-pairs", 3, 2, 5, 2, all_pairs=True)
 SOFT = specs.AlignmentSpec("tiny-soft", 2, 2, 4, 3, 1.0, gradient=True)
@@ -16,7 +16,7 @@ EPISODE = dataclasses.replace(specs.TAM_GRAD, num_features=3)
 DEJAVID = dataclasses.replace(specs.HMDB51, num_classes=3, num_features=5, num_frames=6)
 
 
-class Right(peers.Peer):
+class Right(contenders.Peer):
     """Does pairs, in plain NumPy."""
 
     name, distribution, modules = "right", "numpy", ("numpy",)
@@ -28,7 +28,7 @@ class Right(peers.Peer):
         def run():
             return [[oracles.loop_dtw(cost, True)[0] for cost in row] for row in costs]
 
-        return peers.Call(
+        return contenders.Call(
             run, lambda rows: (self.factor * np.asarray(rows),), "float64", "a plain loop"
         )
 
