@@ -64,12 +64,6 @@ FLOORS = [
 ]
 # Of kernels; nothing imports them.
 TOOLS = {"benchmark", "workloads", "contenders", "peers", "deviceless"}
-    "benchmark",
-    "workloads",
-    "contenders",
-    "peers",
-    "deviceless",
-}  # of kernels; nothing imports them
 
 
 def imports(path):
