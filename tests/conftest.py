@@ -15,7 +15,11 @@ hypothesis.settings.register_profile(
     max_examples=25,
     deadline=None,  # the first example of a shape compiles
     derandomize=True,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        # The suite of weighted DTW is inherited by a class for each implementation.
+        hypothesis.HealthCheck.differing_executors,
+    ],
 )
 hypothesis.settings.load_profile("tempalign")
 

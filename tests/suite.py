@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import tempalign
 
 # A fixed set of shapes, so that hypothesis varies data and flags without compiling anew.
-SHAPES = ((1, 1, 1, 1), (2, 1, 5, 3), (2, 4, 1, 17), (3, 3, 8, 5), (2, 6, 4, 16), (1, 5, 9, 33))
+SHAPES = ((2, 1, 5, 3), (2, 4, 1, 17), (3, 3, 8, 5), (1, 5, 9, 33))
 SIZES = st.tuples(st.sampled_from(SHAPES), st.booleans(), st.integers(0, 2**31 - 1)).map(
     lambda drawn: (*drawn[0], *drawn[1:])
 )  # pairs, Tc, T, F, diagonal, seed

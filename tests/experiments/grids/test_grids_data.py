@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import tiny_videos
+import tiny_clips
 
 from experiments.grids import camera
 from experiments.grids.dataset import batches, check_readable, load
@@ -16,7 +16,7 @@ def moves(seed=0, count=3):
 
 @pytest.fixture
 def folder(tmp_path):
-    return tiny_videos.write_folder(tmp_path)
+    return tiny_clips.write_folder(tmp_path)
 
 
 def test_moves_are_a_function_of_the_seed():
@@ -68,7 +68,7 @@ def test_pans_and_zooms_go_where_their_names_say(monkeypatch):
 
 
 def test_a_folder_of_videos(folder):
-    data = load(tiny_videos.settings(folder))
+    data = load(tiny_clips.settings(folder))
     assert data.class_names == ("brighter", "darker")
     assert (len(data.train), len(data.test)) == (6, 3)
     check_readable(data)
@@ -84,8 +84,8 @@ def test_a_folder_of_videos(folder):
 
 
 def test_depth_is_the_luminance(folder):
-    colour = load(tiny_videos.settings(folder)).test.read(0)
-    grey = load(tiny_videos.settings(folder, input="depth")).test.read(0)
+    colour = load(tiny_clips.settings(folder)).test.read(0)
+    grey = load(tiny_clips.settings(folder, input="depth")).test.read(0)
     assert grey.shape == (*colour.shape[:-1], 1)
     expected = colour @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(grey[..., 0], expected, atol=0.51)
@@ -110,17 +110,17 @@ def rewritten(folder, change):
 )
 def test_wrong_tables(folder, change, error, message):
     with pytest.raises(error, match=message):
-        load(tiny_videos.settings(rewritten(folder, change)))
+        load(tiny_clips.settings(rewritten(folder, change)))
 
 
 def test_missing_table(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no videos.csv"):
-        load(tiny_videos.settings(tmp_path))
+        load(tiny_clips.settings(tmp_path))
 
 
 def test_videos_that_cannot_be_used_are_named(folder):
     with pytest.raises(ValueError, match=r"train1.mkv: has 4 frames, fewer than --min_frames=5"):
-        check_readable(load(tiny_videos.settings(folder, min_frames=5)))
+        check_readable(load(tiny_clips.settings(folder, min_frames=5)))
     (folder / "train2.mkv").write_text("not a video")
     with pytest.raises(ValueError, match=r"train2.mkv: cannot be decoded as video"):
-        check_readable(load(tiny_videos.settings(folder)))
+        check_readable(load(tiny_clips.settings(folder)))
