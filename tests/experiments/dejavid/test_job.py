@@ -64,6 +64,8 @@ def files(folder):
 
 
 def test_a_job_from_start_to_resumption(data_dir, tmp_path, capsys, short_report, monkeypatch):
+    # One line a run, however slow the machine is.
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN_LINES", float("inf"))
     code, out, err = call(capsys, *flags(data_dir, tmp_path, "--seeds=0,1"))
     assert (code, err) == (0, "")
     order = [line.split(":")[0] for line in out.splitlines()]
