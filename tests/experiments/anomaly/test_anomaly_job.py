@@ -212,7 +212,7 @@ def test_help():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "--flagfile=experiments/flags/seq_anomaly_msad.txt" in done.stdout

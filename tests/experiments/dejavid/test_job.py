@@ -201,7 +201,7 @@ def test_help(name):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert f"--flagfile=experiments/flags/{name}.txt" in done.stdout

@@ -77,7 +77,7 @@ def test_killed_run_resumes_bit_for_bit(tmp_path, uninterrupted, where, saved):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert steps_saved(tmp_path) == saved

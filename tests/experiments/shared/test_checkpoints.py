@@ -116,7 +116,7 @@ def test_a_save_that_fails_leaves_the_ones_before(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert f"cannot write the checkpoint {tmp_path / '2'}" in done.stdout, done.stderr
     assert "intact" in done.stdout
