@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.experimental import pallas as pl
 
 from tempalign._types import Array
@@ -83,7 +84,9 @@ def multiply_add(a: Array, b: Array, total: Array, interpret: bool) -> Array:
     """``a * b + total`` in one instruction: the Triton backend does not contract the two."""
     if interpret:
         return a * b + total
-    return _assembly("fma.rn.f32 $0, $1, $2, $3;", a, b, total)
+    return _assembly(
+        "fma.rn.f32 $0, $1, $2, $3;", a, b, total, constraints="=f,f,f,f", dtype=jnp.float32
+    )
 
 
 def is_positive(x: Array, interpret: bool) -> Array:
@@ -91,17 +94,49 @@ def is_positive(x: Array, interpret: bool) -> Array:
     if interpret:
         return jnp.where(x > 0, 1.0, jnp.where(x < 0, 0.0, 0.5))
     steep = jnp.full(x.shape, 2.0**126, jnp.float32)
-    return _assembly("fma.rn.sat.f32 $0, $1, $2, $3;", x, steep, jnp.full_like(x, 0.5))
+    return _assembly(
+        "fma.rn.sat.f32 $0, $1, $2, $3;",
+        *(x, steep, jnp.full_like(x, 0.5)),
+        constraints="=f,f,f,f",
+        dtype=jnp.float32,
+    )
 
 
-def _assembly(instruction: str, *args: Array) -> Array:
+def add_half_distances(w: Array, c: Array, x: Array, total: Array, *, interpret: bool) -> Array:
+    """``total + w |c - x|`` for the two float16 numbers in each int32: two instructions."""
+    if interpret:
+        w2, c2, x2, total2 = (lax.bitcast_convert_type(v, jnp.float16) for v in (w, c, x, total))
+        product = w2.astype(jnp.float32) * jnp.abs(c2 - x2)  # exact; a multiply-add rounds once
+        return lax.bitcast_convert_type((product + total2).astype(jnp.float16), jnp.int32)
+    return _assembly(
+        "{ .reg .b32 d; sub.f16x2 d, $2, $3; abs.f16x2 d, d; fma.rn.f16x2 $0, $1, d, $4; }",
+        *(w, c, x, total),
+        constraints="=r,r,r,r,r",
+        dtype=jnp.int32,
+    )
+
+
+def add_halves(pair: Array, total: Array, interpret: bool) -> Array:
+    """``total`` plus both float16 numbers of each int32, in float32."""
+    if interpret:
+        return total + lax.bitcast_convert_type(pair, jnp.float16).astype(jnp.float32).sum(-1)
+    return _assembly(
+        "{ .reg .f16 a, b; .reg .f32 c, d; mov.b32 {a, b}, $1; cvt.f32.f16 c, a; "
+        "cvt.f32.f16 d, b; add.f32 c, c, d; add.f32 $0, c, $2; }",
+        *(pair, total),
+        constraints="=f,r,f",
+        dtype=jnp.float32,
+    )
+
+
+def _assembly(instruction: str, *args: Array, constraints: str, dtype: Any) -> Array:
     assert _triton is not None
     shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
     (result,) = _triton.elementwise_inline_asm(
         instruction,
         args=[jnp.broadcast_to(arg, shape) for arg in args],
-        constraints="=f" + ",f" * len(args),
+        constraints=constraints,
         pack=1,
-        result_shape_dtypes=[jax.ShapeDtypeStruct(shape, jnp.float32)],
+        result_shape_dtypes=[jax.ShapeDtypeStruct(shape, dtype)],
     )
     return result

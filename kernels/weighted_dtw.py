@@ -4,8 +4,6 @@ Called through `tempalign.weighted_dtw` only. A pair is a sample a and a class c
 axes S are a `vmap`. Lanes of the caller run over (S, A, C), those of the kernels over (C, A).
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -15,14 +13,7 @@ from tempalign._types import Array
 from tempalign.kernels import path_sums, short_path, weighted_cost
 from tempalign.kernels.short_path import MAX_STEPS, Paths
 
-_MOST_COSTS = 2**31 - 1  # of one matrix: they are addressed by int32
-
-
-class Residuals(NamedTuple):
-    """What the backward pass needs."""
-
-    operands: Operands
-    paths: Paths  # [S, Tc, C * A]
+_STORED = (jnp.float32, jnp.bfloat16, jnp.float16)
 
 
 def unsupported(operands: Operands) -> str | None:
@@ -32,14 +23,14 @@ def unsupported(operands: Operands) -> str | None:
         operands: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``.
     """
     (_, samples, frames, _), (_, classes, steps, _) = operands.x.shape, operands.centroid.shape
-    if operands.x.dtype != jnp.float32:
-        return f"the kernels compute in float32, not {operands.x.dtype}"
+    for operand in operands:
+        if operand.dtype not in _STORED:
+            return f"the kernels compute in float32, not {operand.dtype}"
     if 0 in operands.x.shape or 0 in operands.centroid.shape:
         return "there is nothing to compute"
     if steps > MAX_STEPS:
         return f"the kernels take at most {MAX_STEPS} centroid steps, not {steps}"
-    tiled_rows = classes * steps + weighted_cost.ROWS
-    if tiled_rows * (samples * frames + weighted_cost.COLUMNS) > _MOST_COSTS:
+    if weighted_cost.too_many(classes * steps, samples * frames):
         return f"{classes} x {steps} centroid steps and {samples} x {frames} frames are too many"
     return None
 
@@ -50,15 +41,17 @@ def forward(
     ends: Ends | None,
     *,
     diagonal: bool,
+    half_paths: bool,
     interpret: bool,
-) -> tuple[Array, Residuals]:
-    """Distances ``[S * A * C]``, and what `backward` needs.
+) -> tuple[Array, Paths]:
+    """Distances ``[S * A * C]`` and the paths ``[S, Tc, C * A]``, which `backward` needs.
 
     Args:
         operands: see `unsupported`.
         decides: centroid and weight that choose the paths, or None for those of `operands`.
         ends: last cells of the lanes, or None for (Tc-1, T-1) everywhere.
         diagonal: whether paths may step diagonally.
+        half_paths: choose the paths by costs in float16.
         interpret: run the kernels as plain jax.
     """
     (shared, samples, frames, _), (_, classes, steps, _) = (
@@ -79,7 +72,7 @@ def forward(
 
     def one(operands: Operands, decides, row: Array, column: Array) -> tuple[Array, Paths]:
         chooser = operands if decides is None else Operands(operands.x, *decides)
-        cost = weighted_cost.forward(*chooser, interpret=interpret)
+        cost = weighted_cost.forward(*chooser, half=half_paths, interpret=interpret)
         value, paths = short_path.forward(
             cost,
             (row, column),
@@ -89,18 +82,17 @@ def forward(
             diagonal=diagonal,
             interpret=interpret,
         )
-        if decides is not None:
+        if decides is not None or half_paths:
             value = path_sums.path_cost(*operands, paths, interpret=interpret)
         return value, paths
 
     value, paths = _over_shared(one)(operands, decides, by_class(ends.row), by_class(ends.column))
     value = value.reshape(shared, classes, samples).transpose(0, 2, 1).reshape(-1)
-    return value, Residuals(operands, paths)
+    return value, paths
 
 
-def backward(residuals: Residuals, cotangent: Array, *, interpret: bool) -> Operands:
+def backward(operands: Operands, paths: Paths, cotangent: Array, *, interpret: bool) -> Operands:
     """Gradients of ``sum(cotangent * distance)``; what nobody uses is not computed under jit."""
-    operands, paths = residuals
     (shared, samples, _, _), (_, classes, _, _) = operands.x.shape, operands.centroid.shape
     cotangent = cotangent.reshape(shared, samples, classes)
     cotangent = cotangent.transpose(0, 2, 1).reshape(shared, classes * samples)

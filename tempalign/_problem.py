@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,17 +49,27 @@ def inputs(
     y_lengths: ArrayLike | None,
     *,
     names: tuple[str, str] = ("x", "y"),
+    keep_half: bool = False,
 ) -> Inputs:
-    """Validates and groups two batches of sequences; see `Inputs`."""
+    """Validates and groups two batches of sequences; see `Inputs`.
+
+    bf16 and f16 are storage formats here: sums over features and paths need float32. With
+    `keep_half` the caller widens them.
+    """
     x, y = _checks.sequence(x, names[0]), _checks.sequence(y, names[1])
     _checks.same_features(x, y, *names)
-    # bf16 and f16 are storage formats here: sums over features and paths need float32.
-    dtype = jnp.promote_types(jnp.promote_types(x.dtype, y.dtype), jnp.float32)
-    x, checked_x = clear_padding(x.astype(dtype), x_lengths, names[0], "x_lengths")
-    y, checked_y = clear_padding(y.astype(dtype), y_lengths, names[1], "y_lengths")
+    dtype = jnp.result_type(x, y, jnp.float32)
+    x, y = (stored(a, dtype) if keep_half else a.astype(dtype) for a in (x, y))
+    x, checked_x = clear_padding(x, x_lengths, names[0], "x_lengths")
+    y, checked_y = clear_padding(y, y_lengths, names[1], "y_lengths")
     x, y, checked_x, checked_y = alike((x, y, checked_x, checked_y))
     pairs = Pairs.of(x.shape[:-2], y.shape[:-2], *names)
     return Inputs(pairs.x_rows(x, 2), pairs.y_rows(y, 2), pairs, checked_x, checked_y)
+
+
+def stored(array: Array, dtype: Any) -> Array:
+    """The array in the dtype that is computed in, or as it is if it takes half of float32."""
+    return array if array.dtype.itemsize == 2 and dtype == jnp.float32 else array.astype(dtype)
 
 
 def clear_padding(

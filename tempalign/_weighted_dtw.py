@@ -1,17 +1,19 @@
 """DejaVid's time-weighted DTW."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from tempalign import _checks, _costs, _dispatch, _hard, _path_cost
 from tempalign._path_cost import Operands
-from tempalign._problem import inputs, lane_ends, to_lanes
+from tempalign._problem import inputs, lane_ends, stored, to_lanes
 from tempalign._recurrence import Ends, Moves
 from tempalign._shards import alike
 from tempalign._types import Array, ArrayLike, Implementation, ImplementationName
+
+PATH_PRECISIONS = ("float32", "float16")
 
 
 def weighted_dtw(
@@ -21,6 +23,7 @@ def weighted_dtw(
     *,
     diagonal: bool = False,
     path_from: tuple[ArrayLike, ArrayLike | None] | None = None,
+    path_precision: str = "float32",
     x_lengths: ArrayLike | None = None,
     y_lengths: ArrayLike | None = None,
     implementation: Implementation = None,
@@ -46,8 +49,8 @@ def weighted_dtw(
     visits the cells of the paths only: ``O(S A C (Tc + T) F)`` operations.
 
     Args:
-        x: ``[..., T, F]`` sequences of embeddings. float64 stays float64; bf16 and f16 are
-            computed in float32.
+        x: ``[..., T, F]`` sequences of embeddings. float64 stays float64; bf16 and f16 (here, and
+            in any other argument) are stored as they come and computed in float32.
         centroid: ``[..., Tc, F]``. Leading axes of `x` and `centroid` broadcast like NumPy:
             ``weighted_dtw(x[:, None], centroids)`` with ``x [B, T, F]`` and
             ``centroids [C, Tc, F]`` gives ``[B, C]``.
@@ -57,6 +60,10 @@ def weighted_dtw(
         path_from: ``(centroid0, weight0)`` that decide the path while the distance is evaluated
             along it with the live `centroid` and `weight`; no gradient reaches them. This is the
             paper's "fixed epoch centroids & weights" (Sec. 3.4). Shapes as the live ones.
+        path_precision: ``"float16"`` allows kernels to compare frames in float16 when they look for
+            the path; the distance along it and the gradients stay float32. Costs are then about
+            2e-4 off, and fewer than one path in a hundred another one of about the same length.
+            XLA looks for it in float32 all the same. Or ``"float32"``.
         x_lengths: true lengths of `x`, integers that broadcast against its leading axes; frames
             past them (NaN and inf included) change nothing and get gradient 0. None: T.
         y_lengths: likewise for `centroid` and `weight`. None: Tc.
@@ -67,7 +74,8 @@ def weighted_dtw(
         give NaN.
 
     Raises:
-        ValueError: shapes that do not fit, a length outside 1..T, an unknown implementation.
+        ValueError: shapes that do not fit, a length outside 1..T, an unknown implementation or
+            precision.
         TypeError: arrays that are not floating point, lengths that are not integers.
 
     Source:
@@ -81,14 +89,16 @@ def weighted_dtw(
         >>> jax.jit(tempalign.weighted_dtw)(videos[:, None], centroids).shape
         (2, 4)
     """
+    _checks.choice(path_precision, "path_precision", PATH_PRECISIONS)
     live = _centroid_and_weight(centroid, weight, "centroid", "weight")
-    given = inputs(x, live[0], x_lengths, y_lengths, names=("x", "centroid"))
+    given = inputs(x, live[0], x_lengths, y_lengths, names=("x", "centroid"), keep_half=True)
     pairs = given.pairs
+    wide = _wide_dtype(given.x, given.y)
 
     def rows_of(operand: Array) -> Array:
         """A centroid or weight in the grouping of the live centroid."""
         operand = jnp.broadcast_to(operand, pairs.y_shape + operand.shape[-2:])
-        return pairs.y_rows(operand.astype(given.y.dtype), 2)
+        return pairs.y_rows(stored(operand, wide), 2)
 
     decides = None
     if path_from is not None:
@@ -99,56 +109,89 @@ def weighted_dtw(
     taken = _dispatch.select("weighted_dtw", implementation, operands)
     tc, t = given.y.shape[2], given.x.shape[2]
     ends = lane_ends(given.y_lengths, given.x_lengths, tc, t, pairs)
-    values = _lane_distance(taken, diagonal, operands, decides, ends)
+    options = _Options(taken, diagonal, path_precision == "float16")
+    values = _lane_distance(options, operands, decides, ends)
     values = pairs.restore(values.reshape(pairs.sizes))
     return _checks.nan_where_invalid(values, (given.x_lengths, t), (given.y_lengths, tc))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+class _Options(NamedTuple):
+    """What a call is compiled for.
+
+    Attributes:
+        taken: the implementation.
+        diagonal: as given.
+        half_paths: whether float16 may decide the paths.
+    """
+
+    taken: ImplementationName
+    diagonal: bool
+    half_paths: bool
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _lane_distance(
-    taken: ImplementationName,
-    diagonal: bool,
+    options: _Options,
     operands: Operands,
     decides: tuple[Array, Array] | None,
     ends: Ends | None,
 ) -> Array:
     """Distances ``[S*A*C]``; `decides` is the centroid and weight that choose the paths."""
-    if decides is None and taken == "xla":
-        return _hard.value(_lane_costs(operands), ends, Moves(diagonal))
-    value, _ = _lane_distance_forward(taken, diagonal, operands, decides, ends)
+    if decides is None and options.taken == "xla":
+        return _hard.value(_lane_costs(_wide(operands)), ends, Moves(options.diagonal))
+    value, _ = _lane_distance_forward(options, operands, decides, ends)
     return value
 
 
 def _lane_distance_forward(
-    taken: ImplementationName,
-    diagonal: bool,
+    options: _Options,
     operands: Operands,
     decides: tuple[Array, Array] | None,
     ends: Ends | None,
-) -> tuple[Array, Any]:
-    if taken != "xla":
-        kernels = _dispatch.kernels("weighted_dtw")
-        interpret = taken == "pallas_interpret"
-        return kernels.forward(operands, decides, ends, diagonal=diagonal, interpret=interpret)
-    chooser = operands if decides is None else Operands(operands.x, *decides)
-    value, rows = _hard.path(_lane_costs(chooser), ends, Moves(diagonal))
+) -> tuple[Array, tuple[Operands, Any]]:
+    if options.taken != "xla":
+        value, paths = _dispatch.kernels("weighted_dtw").forward(
+            operands,
+            decides,
+            ends,
+            diagonal=options.diagonal,
+            half_paths=options.half_paths,
+            interpret=options.taken == "pallas_interpret",
+        )
+        return value, (operands, paths)
+    live = _wide(operands)
+    chooser = live if decides is None else _wide(Operands(operands.x, *decides))
+    value, rows = _hard.path(_lane_costs(chooser), ends, Moves(options.diagonal))
     if decides is not None:
-        value = _path_cost.path_cost(operands, rows)
+        value = _path_cost.path_cost(live, rows)
     return value, (operands, rows)
 
 
 def _lane_distance_backward(
-    taken: ImplementationName, diagonal: bool, residuals: Any, cotangent: Array
+    options: _Options, residuals: tuple[Operands, Any], cotangent: Array
 ) -> tuple[Operands, None, None]:
-    if taken != "xla":
-        kernels = _dispatch.kernels("weighted_dtw")
-        interpret = taken == "pallas_interpret"
-        return kernels.backward(residuals, cotangent, interpret=interpret), None, None
-    operands, rows = residuals
-    return _path_cost.path_gradients(operands, rows, cotangent), None, None
+    operands, paths = residuals
+    if options.taken == "xla":
+        gradients = _path_cost.path_gradients(_wide(operands), paths, cotangent)
+    else:
+        gradients = _dispatch.kernels("weighted_dtw").backward(
+            operands, paths, cotangent, interpret=options.taken == "pallas_interpret"
+        )
+    return jax.tree.map(lambda g, o: g.astype(o.dtype), gradients, operands), None, None
 
 
 _lane_distance.defvjp(_lane_distance_forward, _lane_distance_backward)
+
+
+def _wide_dtype(*arrays: Array) -> Any:
+    """What is computed in: float32, or float64 if one of the arrays is."""
+    return jnp.result_type(jnp.float32, *arrays)
+
+
+def _wide(operands: Operands) -> Operands:
+    """The operands in the dtype that is computed in."""
+    dtype = _wide_dtype(*operands)
+    return Operands(*(operand.astype(dtype) for operand in operands))
 
 
 def _lane_costs(operands: Operands) -> Array:

@@ -8,7 +8,7 @@ from tempalign import _checks
 from tempalign._barycenter import dba
 from tempalign._tse import resample
 from tempalign._types import Array, ArrayLike, Implementation
-from tempalign._weighted_dtw import weighted_dtw
+from tempalign._weighted_dtw import PATH_PRECISIONS, weighted_dtw
 
 
 class PathCopy(nnx.Variable):
@@ -51,6 +51,7 @@ class DejaVidHead(nnx.Module):
         weight_init: str = "ones",
         diagonal: bool = False,
         fixed_paths: bool = True,
+        path_precision: str = "float32",
         eps: float = 1e-6,
         rngs: nnx.Rngs | None = None,
         implementation: Implementation = None,
@@ -66,12 +67,14 @@ class DejaVidHead(nnx.Module):
             diagonal: whether warping paths may step diagonally.
             fixed_paths: whether frozen copies decide the paths ("fixed epoch centroids and
                 weights"); call `refresh_paths` at the start of every epoch.
+            path_precision: see `tempalign.weighted_dtw`.
             eps: added to the standard deviation.
             rngs: random streams, for ``weight_init="normal"``.
             implementation: see `tempalign.explain`.
 
         Raises:
-            ValueError: a count below its minimum, an unknown `weight_init`, missing `rngs`.
+            ValueError: a count below its minimum, an unknown `weight_init` or `path_precision`,
+                missing `rngs`.
         """
         shape = tuple(
             _checks.positive_int(value, name)
@@ -84,6 +87,7 @@ class DejaVidHead(nnx.Module):
         if num_classes < 2:
             raise ValueError(f"num_classes must be >= 2, got {num_classes}")
         _checks.choice(weight_init, "weight_init", ("ones", "normal"))
+        _checks.choice(path_precision, "path_precision", PATH_PRECISIONS)
         log_weights = jnp.zeros(shape)
         if weight_init == "normal":
             if rngs is None:
@@ -95,6 +99,7 @@ class DejaVidHead(nnx.Module):
         self.path_centroids = PathCopy(jnp.zeros(shape)) if fixed_paths else None
         self.path_log_weights = PathCopy(jnp.array(log_weights)) if fixed_paths else None
         self.diagonal = diagonal
+        self.path_precision = path_precision
         self.eps = eps
         self.implementation = implementation
 
@@ -163,6 +168,7 @@ class DejaVidHead(nnx.Module):
             jnp.exp(self.log_weights[...]),
             diagonal=self.diagonal,
             path_from=path_from,
+            path_precision=self.path_precision,
             x_lengths=None if lengths is None else jnp.asarray(lengths)[..., None],
             implementation=self.implementation,
         )
