@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
+from tempalign._shards import alike, like
 from tempalign._types import Array
 
 _triton: Any
@@ -65,8 +66,10 @@ def call(
         params["compiler_params"] = _triton.CompilerParams(
             num_warps=num_warps, num_stages=num_stages
         )
+    operands = alike(operands)
+    shapes = tuple(like(out_shape, operands[0]))
     return pl.pallas_call(
-        kernel, grid=grid, out_shape=tuple(out_shape), interpret=interpret, name=name, **params
+        kernel, grid=grid, out_shape=shapes, interpret=interpret, name=name, **params
     )(*operands)
 
 

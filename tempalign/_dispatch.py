@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import jax
 
+from tempalign._shards import varies
 from tempalign._types import Implementation, ImplementationName
 
 NAMES: tuple[str, ...] = get_args(ImplementationName)
@@ -116,6 +117,8 @@ def _refusal(function: str, name: str, operands: Any) -> str | None:
         card = launch.compute_capability()
         if card is not None and card < _OLDEST_CARD:
             return f"it needs compute capability {_OLDEST_CARD}, and the GPU has {card}"
+    if name == "pallas_interpret" and varies(operands):
+        return "jax interprets kernels only under shard_map(..., check_vma=False)"
     return None if operands is None else kernels(function).unsupported(operands)
 
 

@@ -22,6 +22,9 @@ DISTANCES = {
     "soft_dtw_divergence": partial(tempalign.soft_dtw_divergence, gamma=0.5),
     "tam_distance": partial(tempalign.tam_distance, symmetric=True),
     "weighted_dtw": tempalign.weighted_dtw,
+    "weighted_dtw_kernels": partial(
+        tempalign.weighted_dtw, implementation=("pallas_interpret", "xla")
+    ),
 }
 
 
@@ -63,6 +66,17 @@ def test_shard_map(value_and_gradients, y_spec):
         out_specs=(SHARDED, (SHARDED, y_spec)),
     )
     chex.assert_trees_all_close(jax.jit(sharded)(x, Y, lengths), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_shard_map_of_kernels():
+    """Interpreted, without jax's check; compiled with it in kernels/test_deviceless.py."""
+    distance = partial(tempalign.weighted_dtw, implementation="pallas_interpret")
+    gradients = jax.value_and_grad(lambda x, y: distance(x[:, None], y).sum(), (0, 1))
+    specs = {"mesh": MESH, "in_specs": (SHARDED, WHOLE), "out_specs": (WHOLE, (SHARDED, WHOLE))}
+    sharded = jax.shard_map(gradients, **specs, check_vma=False)
+    chex.assert_trees_all_close(jax.jit(sharded)(X, Y), gradients(X, Y), rtol=1e-5, atol=1e-5)
+    with pytest.raises(NotImplementedError, match="check_vma=False"):
+        jax.shard_map(gradients, **specs)(X, Y)
 
 
 def test_shard_map_of_barycenters():
