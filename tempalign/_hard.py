@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tempalign._recurrence import Ends, Moves, Values, prefers_swap, swap, sweep
+from tempalign._shards import alike
 from tempalign._types import Array
 
 # What a cell came from.
@@ -117,6 +118,7 @@ def _trace_back(choices: Array, ends: Ends | None, n: int, m: int) -> Array:
     if ends is None:
         last = [jnp.full_like(choices, size - 1, shape=lanes, dtype=jnp.int32) for size in (n, m)]
         ends = Ends(*last)
+    choices, ends = alike((choices, ends))  # lengths of one side only may vary over the shards
     lane = jnp.arange(lanes)
 
     def step(carry, inputs):

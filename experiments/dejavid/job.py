@@ -10,6 +10,7 @@ from experiments.dejavid.prediction import predict_file, run_folder
 from experiments.dejavid.report import write_report
 from experiments.dejavid.results import BaselineResult
 from experiments.dejavid.settings import Settings
+from experiments.dejavid.steps import batch_mesh
 from experiments.dejavid.throughput import measure_throughput
 from experiments.dejavid.training import num_bytes, train_run
 from experiments.shared import command
@@ -39,6 +40,7 @@ def run(settings: Settings) -> str:
     if settings.synthetic:
         return measure_throughput(settings)
 
+    batch_mesh(settings.batch_size)  # an error is better early
     dataset = load_dataset(settings)
     out_dir = open_job(
         settings.out_dir,

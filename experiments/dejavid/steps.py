@@ -4,21 +4,27 @@ What varies between runs of the same shapes (parameters, learning rates, seeds) 
 changes the compiled code is in `StepSpec`: runs with equal specs share one compilation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.tse.batches import Batch
 from tempalign import heads
 
 Params = dict[str, jax.Array]
+
+T = TypeVar("T")
+
+_AXIS = "batch"
+_SHARDED, _WHOLE = PartitionSpec(_AXIS), PartitionSpec()
 
 
 class Statistics(NamedTuple):
@@ -48,12 +54,14 @@ class StepSpec:
             and no optimiser state.
         pooling: "mean" replaces every sequence by its temporal mean, "none" does not.
         weight_decay: AdamW's.
+        mesh: of the devices that share each batch, or None for one device.
     """
 
     graphdef: nnx.GraphDef
     learned: tuple[str, ...]
     pooling: str
     weight_decay: float
+    mesh: Mesh | None = None
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -73,6 +81,44 @@ class TrainState(NamedTuple):
     params: Params
     paths: Params
     optimizer: optax.OptState
+
+
+def batch_mesh(batch_size: int) -> Mesh | None:
+    """Returns the mesh of all devices of this machine, or None if there is one.
+
+    Raises:
+        ValueError: the devices cannot share a batch evenly.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return None
+    if batch_size % len(devices):
+        raise ValueError(
+            f"--batch_size must be a multiple of {len(devices)}, the devices that jax sees, got "
+            f"{batch_size} (CUDA_VISIBLE_DEVICES=0 shows it one)"
+        )
+    return Mesh(np.array(devices), (_AXIS,))
+
+
+def place_batch(spec: StepSpec, batch: Batch) -> Batch:
+    """Returns the batch; where several devices share it, each row on the one that works on it."""
+    return batch if spec.mesh is None else jax.device_put(batch, NamedSharding(spec.mesh, _SHARDED))
+
+
+def place_whole(spec: StepSpec, tree: T) -> T:
+    """Returns what each step needs whole, on all devices that share the batches."""
+    return tree if spec.mesh is None else jax.device_put(tree, NamedSharding(spec.mesh, _WHOLE))
+
+
+def _over_batch(spec: StepSpec, function: Callable, in_specs: tuple, out_specs: Any) -> Callable:
+    """Returns the function, on each device's share of the batch where there are several."""
+    if spec.mesh is None:
+        return function
+    return jax.shard_map(function, mesh=spec.mesh, in_specs=in_specs, out_specs=out_specs)
+
+
+def _sum_over_devices(spec: StepSpec, value: jax.Array) -> jax.Array:
+    return value if spec.mesh is None else jax.lax.psum(value, _AXIS)
 
 
 def split_head(head: heads.DejaVidHead) -> tuple[nnx.GraphDef, Params, Params]:
@@ -147,22 +193,33 @@ def train_step(
     Returns:
         (the new state, totals with this batch added).
     """
-    x, lengths = prepare(batch.x, batch.lengths, statistics, spec.pooling)
-    count = jnp.sum(batch.valid)
 
-    def mean_loss(learned: Params) -> tuple[jax.Array, jax.Array]:
-        head = nnx.merge(spec.graphdef, {**state.params, **learned}, state.paths)
-        logits = head(x, lengths=lengths)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        return jnp.sum(losses * batch.valid) / count, logits
+    def gradients_and_sums(
+        learned: Params, fixed: tuple[Params, Params], batch: Batch, statistics: Statistics
+    ) -> tuple[Params, jax.Array]:
+        x, lengths = prepare(batch.x, batch.lengths, statistics, spec.pooling)
+        count = _sum_over_devices(spec, jnp.sum(batch.valid))
+
+        def mean_loss(learned: Params) -> tuple[jax.Array, jax.Array]:
+            params, paths = fixed
+            head = nnx.merge(spec.graphdef, {**params, **learned}, paths)
+            logits = head(x, lengths=lengths)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            return jnp.sum(losses * batch.valid) / count, logits
+
+        # jax sums the gradients over the devices: what is learned is the same on all of them.
+        (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(learned)
+        correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch.labels) * batch.valid)
+        loss, correct = _sum_over_devices(spec, jnp.stack([loss, correct]))
+        return gradients, jnp.stack([loss * count, correct, count])
 
     learned = {name: state.params[name] for name in spec.learned}
-    (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(learned)
+    gradients, sums = _over_batch(
+        spec, gradients_and_sums, (_WHOLE, _WHOLE, _SHARDED, _WHOLE), (_WHOLE, _WHOLE)
+    )(learned, (state.params, state.paths), batch, statistics)
     updates, optimizer = spec.optimizer.update(gradients, state.optimizer, learned)
     learned = {name: learned[name] + rates[name] * updates[name] for name in spec.learned}
-    correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch.labels) * batch.valid)
-    totals = totals + jnp.stack([loss * count, correct, count])
-    return TrainState({**state.params, **learned}, state.paths, optimizer), totals
+    return TrainState({**state.params, **learned}, state.paths, optimizer), totals + sums
 
 
 @partial(jax.jit, static_argnames="spec")
@@ -177,5 +234,11 @@ def predict_step(
 
     `spec.graphdef` is that of a head with live paths: the parameters themselves decide them.
     """
-    x, lengths = prepare(x, lengths, statistics, spec.pooling)
-    return nnx.merge(spec.graphdef, params)(x, lengths=lengths)
+
+    def logits(params, x, lengths, statistics):
+        x, lengths = prepare(x, lengths, statistics, spec.pooling)
+        return nnx.merge(spec.graphdef, params)(x, lengths=lengths)
+
+    return _over_batch(spec, logits, (_WHOLE, _SHARDED, _SHARDED, _WHOLE), _SHARDED)(
+        params, x, lengths, statistics
+    )

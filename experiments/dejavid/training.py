@@ -18,7 +18,10 @@ from experiments.dejavid.steps import (
     Statistics,
     StepSpec,
     TrainState,
+    batch_mesh,
     init_state,
+    place_batch,
+    place_whole,
     predict_step,
     refresh_paths,
     split_head,
@@ -122,7 +125,8 @@ def predict_split(
     batches = epoch_batches(split, settings.batch_size, seed=None, num_threads=settings.num_threads)
     logits, ahead = [], _Ahead()
     for batch in batches:
-        logits.append(predict_step(spec, params, batch.x, batch.lengths, scaling))
+        placed = place_batch(spec, batch)
+        logits.append(predict_step(spec, params, placed.x, placed.lengths, scaling))
         ahead.add(logits[-1])
     return np.concatenate([np.asarray(part) for part in logits])[: len(split)]
 
@@ -153,9 +157,10 @@ class _Run:
             fixed_paths=settings.fixed_epoch_paths,
         )
         graphdef, self._params, self._paths = split_head(head)
-        self._spec = StepSpec(graphdef, learned, settings.pooling, settings.weight_decay)
+        mesh = batch_mesh(settings.batch_size)
+        self._spec = StepSpec(graphdef, learned, settings.pooling, settings.weight_decay, mesh)
         live = split_head(make_head(dataset, settings))[0]
-        self._predict_spec = StepSpec(live, (), settings.pooling, 0.0)
+        self._predict_spec = StepSpec(live, (), settings.pooling, 0.0, mesh)
 
     def blank(self) -> Snapshot:
         """Returns a snapshot of this run's shapes."""
@@ -188,7 +193,8 @@ class _Run:
         began = time.monotonic()
         settings, epoch = self._settings, len(record["history"]) + 1
         # Copies on the device, because each step reuses the buffers of the state it is given.
-        state, scaling = jax.tree.map(jnp.array, (snapshot.state, snapshot.scaling))
+        own = jax.tree.map(jnp.array, (snapshot.state, snapshot.scaling))
+        state, scaling = place_whole(self._spec, own)
         rate = learning_rate(settings, epoch)
         rates = {
             "centroids": np.float32(rate * settings.centroid_lr_ratio),
@@ -204,7 +210,8 @@ class _Run:
             num_threads=settings.num_threads,
         )
         for batch in batches:
-            state, totals = train_step(self._spec, state, totals, batch, rates, scaling)
+            placed = place_batch(self._spec, batch)
+            state, totals = train_step(self._spec, state, totals, placed, rates, scaling)
             ahead.add(totals)
             display.step(batch, totals)
         loss, correct, count = np.asarray(totals).tolist()

@@ -1,5 +1,6 @@
 """A run that was killed ends as if it had not been, and nothing that was saved is lost."""
 
+import json
 import os
 import signal
 import subprocess
@@ -145,3 +146,25 @@ def test_checkpoint_of_another_shape_lists_the_arrays(tmp_path):
     with pytest.raises(ValueError, match="state.paths.*: unknown"):
         train(tmp_path, fixed_epoch_paths=False)
     jax.tree.map(np.testing.assert_array_equal, arrays(tmp_path), before)
+
+
+def test_two_devices_share_every_batch(tmp_path):
+    expected = train(tmp_path / "one", epochs=2)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "two_devices.py"), str(tmp_path)],
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--batch_size must be a multiple of 2, the devices that jax sees, got 7" in done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    for name in ("loss", "train_accuracy", "test_top1"):
+        np.testing.assert_allclose(
+            [entry[name] for entry in found["history"]],
+            [entry[name] for entry in expected.history],
+            rtol=1e-4,
+        )
+    np.testing.assert_allclose(found["logits"], expected.test_logits, rtol=1e-3, atol=1e-3)
