@@ -26,8 +26,9 @@ import numpy as np
 
 import tempalign
 from tempalign._types import ImplementationName
-from tempalign.kernels.contenders import Arrays, Call, Peer, on_jax, threads
+from tempalign.kernels.contenders import Arrays, Call, Peer, threads
 from tempalign.kernels.peers import load
+from tempalign.kernels.specs import CARDS
 from tempalign.kernels.workloads import WORKLOADS, Workload, select
 
 ROUNDS = 11
@@ -54,7 +55,10 @@ class Entry:
         samples: turns it had.
         calls_per_sample: calls in each, of which a sample is the mean.
         temp_bytes: temporary memory as the compiler planned it.
-        ratio: on ours: the fastest peer's median over this one.
+        ratio: on ours: the median of the fastest peer, or of our first where there is none, over
+            this one.
+        of_limit: the time that the card needs to issue the instructions that the work cannot do
+            without, over the median.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Entry:
     calls_per_sample: int | None = None
     temp_bytes: int | None = None
     ratio: float | None = None
+    of_limit: float | None = None
 
 
 def measure(workload: Workload, peers: Sequence[Peer], rounds: int) -> list[Entry]:
@@ -109,7 +114,18 @@ def measure(workload: Workload, peers: Sequence[Peer], rounds: int) -> list[Entr
         entries.append(entry)
     _take_turns(ready, rounds)
     _compare([entry for entry, _ in ready])
+    rate = _float32_rate()
+    if rate is not None and workload.instructions is not None:
+        for entry, _ in ready:
+            if entry.median_seconds:
+                entry.of_limit = workload.instructions() / rate / entry.median_seconds
     return entries
+
+
+def _float32_rate() -> float | None:
+    """Float32 instructions that the first device issues a second, if it is a card we know."""
+    kind = jax.devices()[0].device_kind
+    return next((card.float32_rate for card in CARDS.values() if card.name == kind), None)
 
 
 def _contenders(
@@ -118,7 +134,7 @@ def _contenders(
     for name in _implementations(workload.function):
         yield (
             Entry(f"tempalign/{name}", ours=True),
-            partial(on_jax, workload.ours(name), inputs, "jit"),
+            partial(workload.our_call, name, inputs),
         )
     for peer in peers:
         yield Entry(peer.name, ours=False), partial(workload.peer, peer, inputs)
@@ -168,8 +184,9 @@ def _take_turns(ready: Sequence[tuple[Entry, Call]], rounds: int) -> None:
             if repeats[index] > 1:
                 call.run()  # wakes its threads and fills its caches
             samples[index].append(_seconds(call, repeats[index]))
-    for (entry, _), calls, seconds in zip(ready, repeats, samples, strict=True):
-        low, median, high = np.percentile(seconds, (25, 50, 75)).tolist()
+    for (entry, call), calls, seconds in zip(ready, repeats, samples, strict=True):
+        scaled = np.multiply(seconds, call.scale)
+        low, median, high = np.percentile(scaled, (25, 50, 75)).tolist()
         entry.median_seconds, entry.quartile_seconds = median, (low, high)
         entry.samples, entry.calls_per_sample, entry.state = rounds, calls, "timed"
 
@@ -185,12 +202,25 @@ def _seconds(call: Call, times: int) -> float:
 def _compare(timed: Sequence[Entry]) -> None:
     """Puts the ratio on ours."""
     peers = [entry.median_seconds for entry in timed if not entry.ours and entry.median_seconds]
-    for entry in timed:
-        if entry.ours and entry.median_seconds and peers:
-            entry.ratio = min(peers) / entry.median_seconds
+    ours = [entry for entry in timed if entry.ours and entry.median_seconds]
+    for entry in ours:
+        first = ours[0].median_seconds if entry is not ours[0] else None
+        best = min(peers) if peers else first
+        if best and entry.median_seconds:
+            entry.ratio = best / entry.median_seconds
 
 
-HEADER = ("workload", "who", "median ms", "quartiles ms", "first s", "temp MiB", "differs", "ratio")
+HEADER = (
+    "workload",
+    "who",
+    "median ms",
+    "quartiles ms",
+    "first s",
+    "temp MiB",
+    "differs",
+    "ratio",
+    "limit",
+)
 
 
 def table(rows: Sequence[tuple[str, Sequence[Entry]]]) -> str:
@@ -234,6 +264,7 @@ def _cells(entry: Entry) -> Iterator[str]:
         known = [value for value in differences if value is not None]
         yield f"{max(known):.0e}" if len(known) == len(differences) else "nan"
     yield "-" if entry.ratio is None else f"{entry.ratio:.2f}"
+    yield "-" if entry.of_limit is None else f"{100 * entry.of_limit:.0f} %"
 
 
 def machine(peers: Sequence[Peer], missing: dict[str, str]) -> dict[str, str]:

@@ -28,6 +28,7 @@ class Call:
         dtype: what it computes in.
         how: what is called, in words.
         temp_bytes: what it allocates while running, beyond inputs and outputs; None: not known.
+        scale: how many such calls a row of the table is the time of.
     """
 
     run: Callable[[], Any]
@@ -35,6 +36,7 @@ class Call:
     dtype: str
     how: str
     temp_bytes: Callable[[], int | None] = lambda: None
+    scale: float = 1.0
 
 
 class Peer:

@@ -28,51 +28,22 @@ from tempalign import _dispatch
 from tempalign.kernels import specs
 from tempalign.kernels.workloads import of_dejavid
 
-_CARD = """
+_TARGET = """
 gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32
-  shared_memory_per_block: 49152 shared_memory_per_core: {smem_core}
-  threads_per_core_limit: 2048 core_count: {cores} fpus_per_core: {fpus}
+  shared_memory_per_block: 49152 shared_memory_per_core: {card.shared_core}
+  threads_per_core_limit: 2048 core_count: {card.cores} fpus_per_core: {card.lanes}
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  memory_bandwidth: {bandwidth} l2_cache_size: {l2} clock_rate_ghz: {clock}
-  device_memory_size: {memory} shared_memory_per_block_optin: {smem_optin}
-  cuda_compute_capability {{ major: {major} minor: {minor} }}
+  memory_bandwidth: {card.bandwidth} l2_cache_size: {card.l2} clock_rate_ghz: {card.clock_ghz}
+  device_memory_size: {card.memory} shared_memory_per_block_optin: {card.shared_block}
+  cuda_compute_capability {{ major: {card.capability[0]} minor: {card.capability[1]} }}
   registers_per_core_limit: 65536 registers_per_block_limit: 65536
 }}
 runtime_version {{ major: 13 minor: 0 patch: 0 }}
 platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 7 }}
-device_description_str: "{name}"
+device_description_str: "{card.name}"
 """
-
-CARDS = {
-    "h200": _CARD.format(
-        name="NVIDIA H200",
-        major=9,
-        minor=0,
-        cores=132,
-        fpus=128,
-        clock=1.98,
-        bandwidth=4_800_000_000_000,
-        memory=150_754_820_096,
-        l2=52_428_800,
-        smem_core=233_472,
-        smem_optin=232_448,
-    ),
-    "a100": _CARD.format(
-        name="NVIDIA A100-SXM4-80GB",
-        major=8,
-        minor=0,
-        cores=108,
-        fpus=64,
-        clock=1.41,
-        bandwidth=2_039_000_000_000,
-        memory=85_899_345_920,
-        l2=41_943_040,
-        smem_core=167_936,
-        smem_optin=166_912,
-    ),
-}
 
 _ARITHMETIC = ("FADD", "FMUL", "FFMA", "FMNMX", "HADD2", "HFMA2", "HMUL2")
 _DUMP = "--xla_dump_emitter_re=.*"
@@ -105,19 +76,26 @@ class Kernel:
         return sum(self.loop.get(name, 0) for name in _ARITHMETIC) / total if total else 0.0
 
 
-def compile_for(
-    card: str, function: Callable[..., Any], shapes: Sequence[jax.ShapeDtypeStruct]
-) -> Any:
-    """Compiles a function of arrays for one described card, kernels included."""
+def mesh_of(card: str, num_devices: int = 1) -> jax.sharding.Mesh:
+    """Described cards of one machine, along the axis "batch"."""
+    target = _TARGET.format(card=specs.CARDS[card])
     topology = topologies.get_topology_desc(
-        card, platform="cuda", target_config=CARDS[card], topology="1x1x1"
+        card, platform="cuda", target_config=target, topology=f"1x1x{num_devices}"
     )
-    mesh = jax.sharding.Mesh(np.array(topology.devices).reshape(-1), ("device",))
-    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    placed = [jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=whole) for s in shapes]
+    return jax.sharding.Mesh(np.array(topology.devices).reshape(-1), ("batch",))
+
+
+def shapes_on(mesh: jax.sharding.Mesh, spec: jax.sharding.PartitionSpec, tree: Any) -> Any:
+    """The shapes of a tree of arrays (or of their shapes), placed on a mesh."""
+    sharding = jax.sharding.NamedSharding(mesh, spec)
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
+
+
+def compile_on(mesh: jax.sharding.Mesh, jitted: Any, *arguments: Any, **options: Any) -> Any:
+    """Compiles a jitted function for described cards, kernels included."""
     # From jax 0.11 the lowering asks the mesh which card it lowers for.
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        lowered = jax.jit(function).trace(*placed).lower(lowering_platforms=("cuda",))
+        lowered = jitted.trace(*arguments, **options).lower(lowering_platforms=("cuda",))
     return lowered.compile()
 
 
@@ -190,11 +168,15 @@ def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct
     """What is compiled: every workload that has kernels, at full size, by name."""
     found = {}
     for spec in specs.DEJAVID.values():
-        work = of_dejavid(spec)
         classes = (spec.num_classes, spec.num_steps, spec.num_features)
         x = (spec.batch, 1, spec.num_frames, spec.num_features)
-        shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in (x, classes, classes)]
-        found[work.name] = work.ours("pallas"), shapes
+        for precision in ("float32", "float16"):
+            work = of_dejavid(spec, precision)
+            shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in (x, classes, classes)]
+            found[work.name] = work.ours("pallas"), shapes
+    work, (x, *centroids) = of_dejavid(specs.K400), found["weighted-dtw-grad-k400"][1]
+    stored = jax.ShapeDtypeStruct(x.shape, np.float16)
+    found[f"{work.name}-float16-stored"] = work.ours("pallas"), [stored, *centroids]
     return found
 
 
@@ -202,7 +184,8 @@ def _compile_here(card: str, name: str) -> None:
     """In the process whose dump folder was set: compiles one workload."""
     _dispatch.platform = lambda: "gpu"
     function, shapes = workloads()[name]
-    compile_for(card, function, shapes)
+    mesh = mesh_of(card)
+    compile_on(mesh, jax.jit(function), *shapes_on(mesh, jax.sharding.PartitionSpec(), shapes))
 
 
 def report(card: str, name: str) -> list[Kernel]:
@@ -229,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m tempalign.kernels.deviceless",
         description="Compiles the kernels for a GPU that is not there and shows the machine code.",
     )
-    parser.add_argument("--card", choices=sorted(CARDS), default="h200")
+    parser.add_argument("--card", choices=sorted(specs.CARDS), default="h200")
     parser.add_argument("--only", default="", metavar="PART", help="part of a workload's name")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything there")
     options = parser.parse_args(arguments)

@@ -143,13 +143,31 @@ def test_missing_peers_are_named():
     assert list(missing) == ["absent"] and "no_such_library" in missing["absent"]
 
 
+def test_costs_alone_are_the_same_rows_and_columns():
+    row = workloads.of_costs(DEJAVID)
+    inputs = row.inputs()
+    interpreted, xla = (row.ours(name)(*inputs) for name in ("pallas_interpret", "xla"))
+    np.testing.assert_allclose(interpreted, xla, rtol=1e-5)
+
+
+def test_the_limit_of_a_card_is_what_its_instructions_take(monkeypatch):
+    row = workloads.of_dejavid(DEJAVID)
+    monkeypatch.setattr(benchmark, "_float32_rate", lambda: 1e6)
+    (entry,) = benchmark.measure(row, [], rounds=1)
+    instructions = 2 * (3 * 8) * (4 * 6) * 5  # four videos without a GPU
+    assert entry.of_limit == instructions / 1e6 / entry.median_seconds
+
+
 @pytest.mark.parametrize(
     ("row", "results"),
     [
         (workloads.of_alignment(SOFT), 3),
         (workloads.of_barycenter(CENTER), 1),
         (workloads.of_episode(EPISODE), 3),
+        (workloads.of_costs(DEJAVID), 1),
         (workloads.of_dejavid(DEJAVID), 3),
+        (workloads.of_dejavid(DEJAVID, "float16"), 3),
+        (workloads.of_training(DEJAVID), 1),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -158,7 +176,7 @@ def test_every_kind_of_row(row, results):
     assert all(a.dtype == np.float32 and np.array_equal(a, b) for a, b in again)
     (entry,) = benchmark.measure(row, [], rounds=1)
     assert entry.state == "timed" and len(entry.differences) == results == len(row.tolerances)
-    assert entry.temp_bytes > 0 and entry.samples == 1
+    assert entry.temp_bytes >= 0 and entry.samples == 1
 
 
 def test_table():
@@ -174,14 +192,17 @@ def test_table():
         temp_bytes=3 * 2**20,
         differences=[0.0],
         ratio=2.5,
+        of_limit=0.7,
     )
     other = entry(state="differs", first_seconds=0.5, differences=[0.25, None], note="not timed")
     broken = entry(name="third", state="failed", note="no")
     lines = benchmark.table([("one", [ours, other]), ("two", [broken])]).splitlines()
     assert lines[0].split("  ")[0] == "workload" and set(lines[1]) == {"-", " "}
-    assert lines[2].split() == "one tempalign/xla 1.50 1.00 .. 2.00 1.23 3.0 0e+00 2.50".split()
-    assert lines[3].split() == "peer differs - 0.50 - nan -".split()
-    assert lines[4].split() == "two third failed - - - - -".split()
+    assert (
+        lines[2].split() == "one tempalign/xla 1.50 1.00 .. 2.00 1.23 3.0 0e+00 2.50 70 %".split()
+    )
+    assert lines[3].split() == "peer differs - 0.50 - nan - -".split()
+    assert lines[4].split() == "two third failed - - - - - -".split()
     assert lines[5:] == ["one, peer: not timed", "two, third: no"]
     assert len({len(line) for line in lines[:5]}) == 1  # the columns stand under each other
 
@@ -214,9 +235,10 @@ def test_long_rows_wait_for_a_gpu(monkeypatch):
 
     every = [row.name for row in workloads.WORKLOADS]
     long = [row.name for row in workloads.WORKLOADS if row.long]
-    assert len(long) == 2 and names() == [name for name in every if name not in long]
+    assert len(long) == 5 and names() == [name for name in every if name not in long]
     assert not set(names("soft-grad")) & set(long)
-    assert names("long") == long and names(long[0]) == long[:1]
+    assert names("long") == long[:2] and names("epoch") == long[2:]
+    assert names(long[0]) == long[:1]
     monkeypatch.setattr(workloads, "_on_gpu", lambda: True)
     assert names() == every
 

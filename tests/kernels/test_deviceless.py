@@ -1,9 +1,17 @@
 """Every kernel at every full size, compiled for cards that are not here, and its machine code."""
 
 import importlib.util
+import re
 
+import jax
+import jax.numpy as jnp
 import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec
 
+from experiments.dejavid import steps
+from experiments.tse.batches import Batch
+from tempalign import _dispatch, heads
 from tempalign.kernels import deviceless, specs
 
 pytestmark = pytest.mark.skipif(
@@ -14,25 +22,108 @@ pytestmark = pytest.mark.skipif(
 
 SHARED_BYTES = 48 * 1024  # what every card gives without being asked
 SPILLED_BYTES = 32  # ptxas spills a few of short_path's once a pair to stay at 32 registers
-KERNELS = {"weighted_cost", "short_path", "path_gradient_class"}
 
 
-@pytest.mark.parametrize("card", sorted(deviceless.CARDS))
-@pytest.mark.parametrize("spec", specs.DEJAVID.values(), ids=lambda spec: spec.name)
-def test_weighted_dtw(spec, card):
-    found = deviceless.report(card, f"weighted-dtw-grad-{spec.name}")
-    kernels = {kernel.name: kernel for kernel in found}
-    assert kernels.keys() >= KERNELS
+def compiled_kernels(card, workload):
+    """By name, none of them spilling or with more shared memory than there is."""
+    kernels = {kernel.name: kernel for kernel in deviceless.report(card, workload)}
+    assert kernels.keys() >= {"short_path", "path_gradient_class"}
     # The videos need no gradient here, so its kernel is dead code.
     assert "path_gradient_sample" not in kernels
-    for kernel in found:
+    for kernel in kernels.values():
         assert kernel.spilled_bytes <= SPILLED_BYTES, kernel
         assert kernel.shared_bytes <= SHARED_BYTES, kernel
-    cost = kernels["weighted_cost"]
-    assert cost.spilled_bytes == 0
+    return kernels
+
+
+@pytest.mark.parametrize("card", sorted(specs.CARDS))
+@pytest.mark.parametrize("name", [*specs.DEJAVID, "k400-float16-stored"])
+def test_weighted_dtw(name, card):
+    cost = compiled_kernels(card, f"weighted-dtw-grad-{name}")["weighted_cost"]
+    assert cost.spilled_bytes == 0 and cost.registers <= 168, cost
     # Two instructions for each element: the subtraction, and one that multiplies and adds.
     assert cost.loop["FADD"] == cost.loop["FFMA"] and "FMUL" not in cost.loop
     assert cost.arithmetic >= 0.75, cost.loop
+    assert "BAR" not in cost.loop, cost.loop
+
+
+@pytest.mark.parametrize("card", sorted(specs.CARDS))
+@pytest.mark.parametrize("name", specs.DEJAVID)
+def test_float16_paths(name, card):
+    kernels = compiled_kernels(card, f"weighted-dtw-grad-{name}-float16-paths")
+    cost = kernels["weighted_cost_half"]
+    assert cost.spilled_bytes == 0
+    assert "path_cost" in kernels  # the distance along the paths, in float32
+    # The same loop, of which each instruction does two features.
+    packed = cost.loop.get("HADD2", 0) + cost.loop.get("HFMA2", 0)
+    assert packed == 256 and not {"FADD", "FFMA", "BAR"} & cost.loop.keys(), cost.loop
+    assert cost.arithmetic >= 0.75, cost.loop
+
+
+def training_step(spec, mesh):
+    """The compiled step of the experiments at the size of a data set, sharded over a mesh."""
+    head = nnx.eval_shape(
+        lambda: heads.DejaVidHead(spec.num_classes, spec.num_steps, spec.num_features)
+    )
+    graphdef, params, paths = steps.split_head(head)
+    shared = mesh if mesh.size > 1 else None
+    step = steps.StepSpec(graphdef, ("centroids", "log_weights"), "none", 0.01, shared)
+    state = jax.eval_shape(lambda *arrays: steps.init_state(step, *arrays), params, paths)
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    features = jax.ShapeDtypeStruct((spec.num_features,), jnp.float32)
+    batch = Batch(
+        x=jax.ShapeDtypeStruct((spec.batch, spec.num_frames, spec.num_features), jnp.float16),
+        lengths=jax.ShapeDtypeStruct((spec.batch,), jnp.int32),
+        labels=jax.ShapeDtypeStruct((spec.batch,), jnp.int32),
+        valid=jax.ShapeDtypeStruct((spec.batch,), jnp.float32),
+    )
+
+    def whole(tree):
+        return deviceless.shapes_on(mesh, PartitionSpec(), tree)
+
+    compiled = deviceless.compile_on(
+        mesh,
+        steps.train_step,
+        step,
+        whole(state),
+        whole(jax.ShapeDtypeStruct((3,), jnp.float32)),
+        deviceless.shapes_on(mesh, PartitionSpec("batch"), batch),
+        whole({"centroids": number, "log_weights": number}),
+        whole(steps.Statistics(features, features)),
+    )
+    # All of the state is donated: its bytes are written where they were read.
+    donated = compiled.memory_analysis().alias_size_in_bytes
+    assert donated == sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return compiled.as_text()
+
+
+def collectives(text):
+    """(name, elements) of each collective of a compiled program."""
+    names = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+    for line in text.splitlines():
+        if found := re.search(rf"= (.*?) ({names})(?:-start)?\(", line):
+            shape = re.search(r"f32\[([\d,]*)\]", found[1])[1]
+            sizes = [int(size) for size in shape.split(",") if size]
+            yield found[2], int(jnp.prod(jnp.array(sizes, int))) if sizes else 1
+
+
+@pytest.mark.parametrize("num_devices", [1, 8])
+def test_training_step(monkeypatch, num_devices):
+    monkeypatch.setattr(_dispatch, "platform", lambda: "gpu")
+    jax.clear_caches()  # what was traced for this machine's CPU
+    spec = specs.K400
+    text = training_step(spec, deviceless.mesh_of("h200", num_devices))
+    jax.clear_caches()
+    for kernel in ("weighted_cost", "short_path", "path_cost", "path_gradient_class"):
+        assert kernel in text
+    found = list(collectives(text))
+    if num_devices == 1:
+        assert not found
+        return
+    # The gradients of both parameters, and three numbers: samples, loss and correct ones.
+    assert {name for name, _ in found} == {"all-reduce"}
+    gradient = spec.num_classes * spec.num_steps * spec.num_features
+    assert sum(size for _, size in found) == 2 * gradient + 3
 
 
 def test_an_unknown_kernel_is_an_error_that_says_why():
