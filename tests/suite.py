@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tempalign
+from tempalign.kernels import specs
 
 # A fixed set of shapes, so that hypothesis varies data and flags without compiling anew.
 SHAPES = ((2, 1, 5, 3), (2, 4, 1, 17), (3, 3, 8, 5), (1, 5, 9, 33))
@@ -22,8 +23,10 @@ SIZES = st.tuples(st.sampled_from(SHAPES), st.booleans(), st.integers(0, 2**31 -
     lambda drawn: (*drawn[0], *drawn[1:])
 )  # pairs, Tc, T, F, diagonal, seed
 
+PRECISIONS = ("float32", "float16")
 
-@functools.partial(jax.jit, static_argnames=("diagonal", "implementation"))
+
+@functools.partial(jax.jit, static_argnames=("diagonal", "path_precision", "implementation"))
 def jitted_value_and_grads(x, centroid, weight, **options):
     """(values, gradients with respect to x, centroid and weight)."""
 
@@ -243,6 +246,75 @@ class WeightedDtwSuite:
         chex.assert_trees_all_close(
             self.value_and_grads(x, c, w)[1:], expected, rtol=1e-5, atol=1e-5
         )
+
+    @pytest.mark.parametrize("spec", specs.DEJAVID.values(), ids=lambda spec: spec.name)
+    def test_the_papers_shapes_in_small(self, spec):
+        """Their steps and frames; few classes and videos, and features that fill no block."""
+        features = spec.num_features // 16
+        x, _, _ = problem(3, 1, spec.num_frames, features, seed=10)
+        _, c, w = problem(5, spec.num_steps, 1, features, seed=11)
+        lengths = np.array([spec.num_frames, 1, spec.num_frames // 2])
+        for b, length in enumerate(lengths):
+            x[b, length:] = np.nan
+        for path_from in (None, (c + 0.1, w)):
+            options = {"x_lengths": lengths[:, None], "path_from": path_from}
+            values, *gradients = self.value_and_grads(x[:, None], c, w, **options)
+            totals = [np.zeros_like(array) for array in (x, c, w)]
+            for b, length in enumerate(lengths):
+                for k in range(len(c)):
+                    decides = None if path_from is None else (c[k] + 0.1, w[k])
+                    value, dx, dc, dw = oracles.weighted_dtw(
+                        x[b, :length], c[k], w[k], False, path_from=decides
+                    )
+                    np.testing.assert_allclose(values[b, k], value, rtol=1e-5)
+                    totals[0][b, :length] += dx
+                    totals[1][k] += dc
+                    totals[2][k] += dw
+            totals[0] = totals[0][:, None]
+            chex.assert_trees_all_close(gradients, totals, rtol=1e-4, atol=1e-4)
+
+    def test_two_runs_are_bit_equal(self):
+        arrays = problem(3, 4, 6, 5, seed=12)
+        runs = [self.value_and_grads(*arrays) for _ in range(2)]
+        chex.assert_trees_all_equal(*runs)
+
+    @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+    def test_stored_halves_are_taken_as_they_are(self, dtype):
+        """Each argument in a dtype of its own: gradients in that, values as if in float32."""
+        x, c, w = problem(3, 4, 6, 40, seed=13)
+        x = jnp.asarray(x).astype(dtype)
+        values, *gradients = self.value_and_grads(x, c, w, path_from=(c + 0.2, w))
+        assert [g.dtype for g in gradients] == [dtype, jnp.float32, jnp.float32]
+        wide = self.value_and_grads(x.astype(jnp.float32), c, w, path_from=(c + 0.2, w))
+        np.testing.assert_array_equal(values, wide[0])
+        chex.assert_trees_all_equal(gradients, [wide[1].astype(dtype), *wide[2:]])
+
+    def test_float16_paths_are_about_as_short(self):
+        x, c, w = problem(6, 5, 17, 300, seed=14)
+        exact = self.distance(x, c, w)
+        for path_from in (None, (c, w)):
+            options = {"path_precision": "float16", "path_from": path_from}
+            values, *gradients = self.value_and_grads(x, c, w, **options)
+            # Along any path the distance is exact, so it can only be longer.
+            assert np.all(values >= exact * (1 - 1e-6)) and np.all(values <= exact * (1 + 1e-4))
+            assert values.dtype == jnp.float32
+            # The gradient with respect to the weights is that of a sum along one path.
+            np.testing.assert_allclose((gradients[2] * w).sum((1, 2)), values, rtol=1e-5)
+
+    @pytest.mark.parametrize("size", [1e-30, 1e-3, 1e4, 1e30])
+    def test_float16_paths_of_any_scale(self, size):
+        """Weights have a scale of their own for every step; features that do not fit are cut."""
+
+        def both(*arrays):
+            return (self.value_and_grads(*arrays, path_precision=p)[0] for p in PRECISIONS)
+
+        x, c, w = problem(4, 3, 7, 33, seed=15)
+        w = w * np.exp(4 * np.random.default_rng(0).normal(size=(4, 3, 1))).astype(np.float32)
+        exact, values = both(x, c, w * np.float32(size))
+        np.testing.assert_allclose(values, exact, rtol=1e-3)
+        w[0], x[1, 2:4, :5], c[2] = 0, 1e6, -1e9
+        exact, values = both(x, c, w)
+        assert np.all(np.isfinite(values)) and np.all(values >= exact * (1 - 1e-6))
 
     @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
     def test_half_precision_is_computed_in_float32(self, dtype):

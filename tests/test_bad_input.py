@@ -64,6 +64,7 @@ CASES = [
     (weighted, {"y": Y[0, 0]}, ValueError, r"centroid must have shape"),
     (weighted, {"path_from": Y}, ValueError, r"path_from must be a pair"),
     (weighted, {"path_from": (Y[:2], None)}, ValueError, r"path_from must have the shape"),
+    (weighted, {"path_precision": "bf16"}, ValueError, r"path_precision must be .* got 'bf16'"),
     (from_cost, {"cost": X[0, 0]}, ValueError, r"cost_matrix must have shape \[..., n, m\]"),
     (dba, {"series": X[0]}, ValueError, r"series must have shape \[..., N, T, F\]"),
     (dba, {"init": X[0]}, ValueError, r"init must have shape \(2, 6, 3\).* got \(6, 3\)"),

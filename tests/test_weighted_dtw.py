@@ -1,25 +1,56 @@
 """weighted_dtw: the suite for each implementation, and what is only true of one."""
 
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from suite import WeightedDtwSuite
+from suite import WeightedDtwSuite, problem
 
 import tempalign
-from tempalign.kernels import specs
+from tempalign.kernels import launch, specs
 
 
 class TestXla(WeightedDtwSuite):
     implementation = "xla"
 
 
-class TestPallasInterpreted(WeightedDtwSuite):
+class KernelSuite(WeightedDtwSuite):
+    """What is only true of kernels."""
+
+    def test_every_result_is_written(self):
+        """Also where no path comes by, and behind the last lane and feature."""
+        arrays = problem(3, 5, 9, 33, seed=0)
+        plain = self.value_and_grads(*arrays, path_from=arrays[1:])
+        gradients = jax.grad(lambda *a: self.distance(*a, path_from=a[1:]).sum(), (0, 1, 2))
+        with launch.poison():
+            values = jax.jit(self.distance)(*arrays)  # traced here, as nobody else traces it
+            found = jax.jit(gradients)(*arrays)
+        np.testing.assert_allclose(values, plain[0], rtol=1e-6)
+        chex.assert_trees_all_close(found, plain[1:], rtol=1e-6)
+
+
+class TestPallasInterpreted(KernelSuite):
     implementation = ("pallas_interpret", "xla")  # float64 and empty batches are XLA's
 
 
 @pytest.mark.gpu
-class TestPallas(WeightedDtwSuite):
+class TestPallas(KernelSuite):
     implementation = ("pallas", "xla")
+
+
+def test_poison_shows_what_is_not_written():
+    def nothing(source_ref, result_ref):
+        del source_ref, result_ref
+
+    shape = jax.ShapeDtypeStruct((4,), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.int32)
+    with launch.poison():
+        for one in shape:
+            (result,) = launch.call(
+                nothing, jnp.ones(4), grid=(1,), out_shape=[one], name="nothing", interpret=True
+            )
+            worst = np.nan if one.dtype == jnp.float32 else np.iinfo(np.int32).min
+            np.testing.assert_array_equal(result, np.full(4, worst, one.dtype))
 
 
 def memory_formula(s, a, c, t, tc, f):
