@@ -14,7 +14,9 @@ from tempalign._types import Array
 from tempalign.kernels import launch
 from tempalign.kernels.short_path import Paths
 
-_FEATURES = 256  # of a program
+_FEATURES = 256  # of a program, or of a turn of it
+_WARPS = 1  # eight features for each thread: a frame is a few wide loads, and little else
+_SAMPLES = 2  # of a program that sums costs: they share what it reads of the class
 
 
 def path_cost(x: Array, centroid: Array, weight: Array, paths: Paths, *, interpret: bool) -> Array:
@@ -32,16 +34,18 @@ def path_cost(x: Array, centroid: Array, weight: Array, paths: Paths, *, interpr
     """
     x, centroid, weight = map(_padded, (x, centroid, weight))
     samples, classes = x.shape[0], centroid.shape[0]
+    # Classes side by side read the same videos at the same time, from the nearest cache.
     (value,) = launch.call(
         partial(_cost_kernel, interpret=interpret),
         x,
         centroid,
         weight,
         *paths,
-        grid=(classes, samples),
+        grid=(classes, -(-samples // _SAMPLES)),
         out_shape=[jax.ShapeDtypeStruct((classes * samples,), jnp.float32)],
         name="path_cost",
         interpret=interpret,
+        num_warps=_WARPS,
     )
     return value
 
@@ -65,6 +69,7 @@ def to_class(
         out_shape=[shape, shape],
         name="path_gradient_class",
         interpret=interpret,
+        num_warps=_WARPS,
     )
     return to_centroid[..., :features], to_weight[..., :features]
 
@@ -87,6 +92,7 @@ def to_sample(
         out_shape=[jax.ShapeDtypeStruct(x.shape, jnp.float32)],
         name="path_gradient_sample",
         interpret=interpret,
+        num_warps=_WARPS,
     )
     return to_x[..., :features]
 
@@ -102,27 +108,36 @@ def _wide(ref, *index):
 
 
 def _cost_kernel(x_ref, centroid_ref, weight_ref, first_ref, last_ref, value_ref, *, interpret):
-    of_class, sample = launch.program(0), launch.program(1)
-    lane = of_class * x_ref.shape[0] + sample
+    of_class, num_samples = launch.program(0), x_ref.shape[0]
+    # Behind the last sample it is done again; both write the same.
+    samples = [
+        jnp.minimum(launch.program(1) * _SAMPLES + s, num_samples - 1) for s in range(_SAMPLES)
+    ]
+    lanes = [of_class * num_samples + sample for sample in samples]
 
-    def feature_block(index, total):
+    def feature_block(index, totals):
         features = launch.block(index * _FEATURES, _FEATURES)
 
-        def step(i, total):
+        def step(i, totals):
             centroid = _wide(centroid_ref, of_class, i, features)
             weight = _wide(weight_ref, of_class, i, features)
 
-            def frame(j, total):
-                distance = jnp.abs(centroid - _wide(x_ref, sample, j, features))
-                return launch.multiply_add(weight, distance, total, interpret)
+            def along(sample, lane, total):
+                def frame(j, total):
+                    distance = jnp.abs(centroid - _wide(x_ref, sample, j, features))
+                    return launch.multiply_add(weight, distance, total, interpret)
 
-            return lax.fori_loop(first_ref[i, lane], last_ref[i, lane] + 1, frame, total)
+                return lax.fori_loop(first_ref[i, lane], last_ref[i, lane] + 1, frame, total)
 
-        return lax.fori_loop(0, centroid_ref.shape[1], step, total)
+            return tuple(map(along, samples, lanes, totals))
+
+        return lax.fori_loop(0, centroid_ref.shape[1], step, totals)
 
     blocks = x_ref.shape[-1] // _FEATURES
-    total = lax.fori_loop(0, blocks, feature_block, jnp.zeros(_FEATURES, jnp.float32))
-    value_ref[lane] = jnp.sum(total)
+    nothing = tuple(jnp.zeros(_FEATURES, jnp.float32) for _ in samples)
+    totals = lax.fori_loop(0, blocks, feature_block, nothing)
+    for lane, total in zip(lanes, totals, strict=True):
+        value_ref[lane] = jnp.sum(total)
 
 
 def _class_kernel(
@@ -145,21 +160,24 @@ def _class_kernel(
 
     def sample(a, totals):
         lane = of_class * num_samples + a
-        first, stop = first_ref[step, lane], last_ref[step, lane] + 1
-
-        def frame(j, sums):
-            difference = centroid - _wide(x_ref, a, j, features)
-            positive = launch.is_positive(difference, interpret)
-            return sums[0] + positive, sums[1] + jnp.abs(difference)
-
-        positive, distance = lax.fori_loop(first, stop, frame, (nothing, nothing))
-        count = jnp.maximum(stop - first, 0).astype(jnp.float32)
         scale = cotangent_ref[lane]
-        return totals[0] + scale * (2 * positive - count), totals[1] + scale * distance
 
-    to_centroid, to_weight = lax.fori_loop(0, num_samples, sample, (nothing, nothing))
+        def frame(j, totals):
+            above, to_weight, all_of_it = totals
+            difference = centroid - _wide(x_ref, a, j, features)
+            # sign(d) = 2 positive(d) - 1, and what is not positive is taken off in one number.
+            positive = launch.is_positive(difference, interpret)
+            above = launch.multiply_add(positive, 2 * scale, above, interpret)
+            distance = jnp.abs(difference)
+            to_weight = launch.multiply_add(distance, scale, to_weight, interpret)
+            return above, to_weight, all_of_it + scale
+
+        return lax.fori_loop(first_ref[step, lane], last_ref[step, lane] + 1, frame, totals)
+
+    start = nothing, nothing, jnp.float32(0)
+    above, to_weight, all_of_it = lax.fori_loop(0, num_samples, sample, start)
     weight = _wide(weight_ref, of_class, step, features)
-    to_centroid_ref[of_class, step, features] = to_centroid * weight
+    to_centroid_ref[of_class, step, features] = (above - all_of_it) * weight
     to_weight_ref[of_class, step, features] = to_weight
 
 
