@@ -40,6 +40,7 @@ def make_head(
         weight_init=weight_init,
         diagonal=settings.diagonal,
         fixed_paths=fixed_paths,
+        path_precision=settings.path_precision,
         rngs=nnx.Rngs(seed),
     )
 

@@ -68,7 +68,10 @@ def predict_file(request: Settings) -> str:
             f"but the run was trained on {num_features}"
         )
     head = heads.DejaVidHead(
-        num_classes, num_steps, num_features, diagonal=settings.diagonal, fixed_paths=False
+        *(num_classes, num_steps, num_features),
+        diagonal=settings.diagonal,
+        fixed_paths=False,
+        path_precision=settings.path_precision,
     )
     spec = StepSpec(split_head(head)[0], (), settings.pooling, 0.0)
     params = {"centroids": centroids, "log_weights": arrays["state.params.log_weights"]}

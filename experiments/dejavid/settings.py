@@ -85,6 +85,13 @@ class Settings(Options):
         choices=("ones", "normal"),
     )
     diagonal: bool = option(False, _MODEL, "Let the warping path move diagonally too.")
+    path_precision: str = option(
+        "float32",
+        _MODEL,
+        "float16: on a GPU, look for the warping paths in float16, which takes about half as long; "
+        "distances along them stay float32.",
+        choices=("float32", "float16"),
+    )
     fixed_epoch_paths: bool = option(
         True,
         _MODEL,

@@ -42,6 +42,7 @@ def measure_throughput(settings: Settings) -> str:
         weight_init="normal",
         diagonal=settings.diagonal,
         fixed_paths=settings.fixed_epoch_paths,
+        path_precision=settings.path_precision,
         rngs=nnx.Rngs(0),
     )
     graphdef, params, paths = split_head(head)

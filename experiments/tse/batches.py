@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
     Attributes:
         x: `[B, Tpad, N_f]` in the stored dtype, zeros behind each sequence. Tpad is the longest
-            sequence of the batch rounded up to a multiple of 16.
+            sequence of the batch rounded up to a multiple of 16, but not beyond the split's.
         lengths: int32 [B].
         labels: int32 [B].
         valid: float32 [B]; 0 for the filler rows that complete the last batch (length 1, label 0,
@@ -31,9 +31,10 @@ class Batch(NamedTuple):
     valid: np.ndarray
 
 
-def padded_length(length: int) -> int:
-    """Returns `length` rounded up to a multiple of 16."""
-    return -(-length // PAD_MULTIPLE) * PAD_MULTIPLE
+def padded_length(length: int, most: int | None = None) -> int:
+    """Returns `length` rounded up to a multiple of 16, but at most `most`."""
+    padded = -(-length // PAD_MULTIPLE) * PAD_MULTIPLE
+    return padded if most is None else min(padded, most)
 
 
 def epoch_batches(
@@ -47,7 +48,7 @@ def epoch_batches(
     """Goes through a split once, in batches of one size.
 
     Args:
-        split: what to read. Tpad never exceeds its longest sequence, rounded up.
+        split: what to read.
         batch_size: rows of each batch; the last one is completed with filler rows.
         seed: of the order; None for the order of the files.
         epoch: the order is another one for each (seed, epoch), and the same for the same pair.
@@ -84,7 +85,8 @@ def _read_batch(split: TseSplit, batch_size: int, rows: list[int]) -> Batch:
     lengths = np.pad(split.lengths[rows], (0, filler), constant_values=1)
     labels = np.pad(split.labels[rows], (0, filler))
     valid = np.pad(np.ones(len(rows), np.float32), (0, filler))
-    shape = (batch_size, padded_length(max(lengths)), split.source.num_features)
+    most = int(split.lengths.max())  # where all are 33 frames long, 33
+    shape = (batch_size, padded_length(max(lengths), most), split.source.num_features)
     x = np.zeros(shape, split.source.dtype)
     for i, row in enumerate(rows):
         x[i, : lengths[i]] = split.source[row]

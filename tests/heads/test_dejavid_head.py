@@ -100,6 +100,7 @@ def test_gradients_reach_both_parameters_and_descend(head, rng):
         ({"num_features": 2.0}, "num_features must be a Python integer, got 2.0"),
         ({"weight_init": "zeros"}, "weight_init must be one of ones, normal, got 'zeros'"),
         ({"weight_init": "normal"}, "needs rngs"),
+        ({"path_precision": "half"}, "path_precision must be one of float32, float16, got 'half'"),
     ],
 )
 def test_bad_arguments(arguments, message):
