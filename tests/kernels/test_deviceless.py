@@ -9,8 +9,7 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from experiments.dejavid import steps
-from experiments.tse.batches import Batch
+import tempalign
 from tempalign import _dispatch, heads
 from tempalign.kernels import deviceless, specs
 
@@ -60,8 +59,42 @@ def test_float16_paths(name, card):
     assert cost.arithmetic >= 0.75, cost.loop
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_vmap_lengths_and_every_gradient(monkeypatch, precision):
+    """As many centroid steps as there may be, diagonal moves, and sizes that fill no tile."""
+    monkeypatch.setattr(_dispatch, "platform", lambda: "gpu")
+
+    def total(x, c, w, lengths):
+        def distances(x, c, w, lengths):
+            return tempalign.weighted_dtw(
+                *(x[:, None], c, w),
+                diagonal=True,
+                path_from=(c, w),
+                path_precision=precision,
+                x_lengths=lengths[:, None],
+                implementation="pallas",
+            )
+
+        return jax.vmap(distances)(x, c, w, lengths).sum()
+
+    classes = jax.ShapeDtypeStruct((2, 7, 16, 33), jnp.float32)
+    videos = jax.ShapeDtypeStruct((2, 5, 9, 33), jnp.bfloat16)
+    shapes = (videos, classes, classes, jax.ShapeDtypeStruct((2, 5), jnp.int32))
+    mesh = deviceless.mesh_of("h200")
+    text = deviceless.compile_on(
+        mesh,
+        jax.jit(jax.grad(total, (0, 1, 2))),
+        *deviceless.shapes_on(mesh, PartitionSpec(), shapes),
+    ).as_text()
+    for kernel in ("weighted_cost", "short_path", "path_gradient_class", "path_gradient_sample"):
+        assert kernel in text
+
+
 def training_step(spec, mesh):
     """The compiled step of the experiments at the size of a data set, sharded over a mesh."""
+    from experiments.dejavid import steps  # a machine with a GPU may lack what they need
+    from experiments.tse.batches import Batch
+
     head = nnx.eval_shape(
         lambda: heads.DejaVidHead(spec.num_classes, spec.num_steps, spec.num_features)
     )
