@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from suite import WeightedDtwSuite, problem
+from suite import PRECISIONS, WeightedDtwSuite, jitted_value_and_grads, problem
 
 import tempalign
 from tempalign.kernels import launch, specs
@@ -28,6 +28,16 @@ class KernelSuite(WeightedDtwSuite):
             found = jax.jit(gradients)(*arrays)
         np.testing.assert_allclose(values, plain[0], rtol=1e-6)
         chex.assert_trees_all_close(found, plain[1:], rtol=1e-6)
+
+    @pytest.mark.usefixtures("x64")
+    def test_float32_while_float64_is_on(self):
+        arrays = problem(3, 5, 9, 33, seed=1)
+        options = {"diagonal": True, "path_from": arrays[1:], "x_lengths": np.array([9, 1, 4])}
+        expected = jitted_value_and_grads(*arrays, implementation="xla", **options)
+        for precision in PRECISIONS:
+            found = self.value_and_grads(*arrays, path_precision=precision, **options)
+            assert all(array.dtype == np.float32 for array in found)
+            chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 class TestPallasInterpreted(KernelSuite):
