@@ -99,7 +99,10 @@ class Settings(Options):
 
     epochs: int = option(3, _TRAINING, "Passes over the training videos.", minimum=1)
     batch_size: int = option(32, _TRAINING, "Videos a step.", minimum=1)
-    learning_rate: float = option(2e-3, _TRAINING, "First rate; a cosine to 0 by step.", above=0)
+    learning_rate: float = option(2e-3, _TRAINING, "Highest rate; a cosine to 0 by step.", above=0)
+    warmup: float = option(
+        0.1, _TRAINING, "Share of the steps in which the rate rises from 0 to it.", minimum=0
+    )
     weight_decay: float = option(1e-2, _TRAINING, "AdamW's weight decay.", minimum=0)
     seeds: tuple[int, ...] = option(
         (0,), _TRAINING, "One run each: first weights and order of the videos.", minimum=0
@@ -138,6 +141,8 @@ class Settings(Options):
                 f"--source_frames={self.source_frames}: must be odd with --task=camera, because "
                 "the middle frame is where all moves look the same"
             )
+        if self.warmup >= 1:
+            raise ValueError(f"--warmup={self.warmup}: must be less than 1, a share of the steps")
         for n in self.grids:
             if self.side % n:
                 raise ValueError(

@@ -98,12 +98,15 @@ class StepSpec:
     middle_only: bool
     learning_rate: float
     weight_decay: float
+    warmup_steps: int
     total_steps: int
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
-        """AdamW, its rate a cosine to 0."""
-        rate = optax.cosine_decay_schedule(self.learning_rate, self.total_steps)
+        """AdamW, its rate rising from 0, then a cosine to 0."""
+        rate = optax.warmup_cosine_decay_schedule(
+            0.0, self.learning_rate, self.warmup_steps, self.total_steps
+        )
         return optax.adamw(rate, weight_decay=self.weight_decay)
 
     def scores(self, params: Any, batch: Batch) -> jax.Array:
@@ -208,7 +211,12 @@ def make_spec(
     graphdef, params = nnx.split(head, nnx.Param)
     steps = settings.epochs * -(-len(dataset.train) // settings.batch_size)
     spec = StepSpec(
-        graphdef, variant.middle_only, settings.learning_rate, settings.weight_decay, steps
+        graphdef,
+        variant.middle_only,
+        settings.learning_rate,
+        settings.weight_decay,
+        int(settings.warmup * steps),
+        steps,
     )
     return spec, params
 

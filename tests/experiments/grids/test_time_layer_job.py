@@ -109,6 +109,7 @@ def test_classifiers(model, channels):
     [
         ({"task": "videos"}, "--data_dir: needed with --task=videos"),
         ({"task": "camera", "source_frames": 8}, "--source_frames=8: must be odd"),
+        ({"task": "camera", "warmup": 1.0}, "--warmup=1.0: must be less than 1"),
         ({"task": "camera", "grids": (3,)}, "--side=32: must be divisible by .* got 3"),
         ({"task": "camera", "seeds": ()}, "must each name at least one"),
         ({"task": "camera", "model": "mlp"}, "--model"),
