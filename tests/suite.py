@@ -18,7 +18,7 @@ import tempalign
 from tempalign.kernels import specs
 
 # A fixed set of shapes, so that hypothesis varies data and flags without compiling anew.
-SHAPES = ((2, 1, 5, 3), (2, 4, 1, 17), (3, 3, 8, 5), (1, 5, 9, 33))
+SHAPES = ((2, 1, 5, 3), (2, 4, 1, 17), (3, 5, 9, 33))
 SIZES = st.tuples(st.sampled_from(SHAPES), st.booleans(), st.integers(0, 2**31 - 1)).map(
     lambda drawn: (*drawn[0], *drawn[1:])
 )  # pairs, Tc, T, F, diagonal, seed
