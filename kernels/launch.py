@@ -83,14 +83,14 @@ _poison = False
 
 
 @contextlib.contextmanager
-def poison() -> Iterator[None]:
+def poison(on: bool = True) -> Iterator[None]:
     """For tests: results of kernels traced inside are full of NaN before the kernels write them."""
     global _poison
-    _poison = True
+    before, _poison = _poison, on
     try:
         yield
     finally:
-        _poison = False
+        _poison = before
 
 
 def _poisoned(shape: jax.ShapeDtypeStruct) -> Array:
