@@ -203,9 +203,8 @@ def _compare(timed: Sequence[Entry]) -> None:
     """Puts the ratio on ours."""
     peers = [entry.median_seconds for entry in timed if not entry.ours and entry.median_seconds]
     ours = [entry for entry in timed if entry.ours and entry.median_seconds]
-    for entry in ours:
-        first = ours[0].median_seconds if entry is not ours[0] else None
-        best = min(peers) if peers else first
+    best = min(peers) if peers else ours[0].median_seconds if ours else None
+    for entry in ours if peers else ours[1:]:
         if best and entry.median_seconds:
             entry.ratio = best / entry.median_seconds
 

@@ -91,11 +91,11 @@ def shapes_on(mesh: jax.sharding.Mesh, spec: jax.sharding.PartitionSpec, tree: A
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
 
 
-def compile_on(mesh: jax.sharding.Mesh, jitted: Any, *arguments: Any, **options: Any) -> Any:
+def compile_on(mesh: jax.sharding.Mesh, jitted: Any, *arguments: Any) -> Any:
     """Compiles a jitted function for described cards, kernels included."""
     # From jax 0.11 the lowering asks the mesh which card it lowers for.
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        lowered = jitted.trace(*arguments, **options).lower(lowering_platforms=("cuda",))
+        lowered = jitted.trace(*arguments).lower(lowering_platforms=("cuda",))
     return lowered.compile()
 
 

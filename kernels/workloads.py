@@ -157,11 +157,8 @@ def of_costs(spec: specs.DejaVidSpec) -> Workload:
 
     def ours(implementation: ImplementationName) -> Callable[..., Any]:
         def costs(x: Any, centroid: Any, weight: Any) -> Any:
-            x, rows, frames = (
-                x[:, 0],
-                centroid.shape[0] * centroid.shape[1],
-                x.shape[0] * x.shape[2],
-            )
+            rows, frames = centroid.shape[0] * centroid.shape[1], x.shape[0] * x.shape[2]
+            x = x[:, 0]
             if implementation != "xla":
                 interpret = implementation == "pallas_interpret"
                 cost = weighted_cost.forward(x, centroid, weight, interpret=interpret)
@@ -230,7 +227,7 @@ def of_training(spec: specs.DejaVidSpec) -> Workload:
             "float32",
             "jit",
             temp_bytes,
-            scale=-(-spec.num_train // len(x)) / steps,
+            scale=_on_this_batch(spec).steps_per_epoch / steps,
         )
 
     return Workload(

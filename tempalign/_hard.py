@@ -116,9 +116,8 @@ class _Minimum:
 def _trace_back(choices: Array, ends: Ends | None, n: int, m: int) -> Array:
     lanes = choices.shape[-1]
     if ends is None:
-        last = [jnp.full_like(choices, size - 1, shape=lanes, dtype=jnp.int32) for size in (n, m)]
-        ends = Ends(*last)
-    choices, ends = alike((choices, ends))  # lengths of one side only may vary over the shards
+        ends = Ends(*(jnp.full(lanes, size - 1, jnp.int32) for size in (n, m)))
+    choices, ends = alike((choices, ends))  # not everywhere do all of them vary over the shards
     lane = jnp.arange(lanes)
 
     def step(carry, inputs):

@@ -57,6 +57,25 @@ def per_pair(x, centroid, weight, diagonal, **options):
     return tuple(np.stack(parts) for parts in zip(*each, strict=True))
 
 
+def all_pairs(x, centroid, weight, lengths, path_from=None):
+    """Oracle values [B, C] of every x with every centroid, and gradients of their sum.
+
+    That with respect to x is [B, 1, T, F], as of ``x[:, None]``.
+    """
+    values = np.zeros((len(x), len(centroid)))
+    to_x, to_centroid, to_weight = (np.zeros_like(array) for array in (x, centroid, weight))
+    for b, n in enumerate(lengths):
+        for k in range(len(centroid)):
+            decides = None if path_from is None else (path_from[0][k], path_from[1][k])
+            values[b, k], dx, dc, dw = oracles.weighted_dtw(
+                x[b, :n], centroid[k], weight[k], False, path_from=decides
+            )
+            to_x[b, :n] += dx
+            to_centroid[k] += dc
+            to_weight[k] += dw
+    return values, to_x[:, None], to_centroid, to_weight
+
+
 class WeightedDtwSuite:
     implementation = None
 
@@ -157,16 +176,8 @@ class WeightedDtwSuite:
         lengths = np.array([6, 2, 5])
         values, *gradients = self.value_and_grads(x[:, None], c, w, x_lengths=lengths[:, None])
         assert values.shape == (3, 2)
-        totals = [np.zeros_like(a) for a in (x, c, w)]
-        for b in range(3):
-            for k in range(2):
-                n = lengths[b]
-                value, dx, dc, dw = oracles.weighted_dtw(x[b, :n], c[k], w[k], False)
-                np.testing.assert_allclose(values[b, k], value, rtol=1e-5)
-                totals[0][b, :n] += dx
-                totals[1][k] += dc
-                totals[2][k] += dw
-        totals[0] = totals[0][:, None]
+        expected, *totals = all_pairs(x, c, w, lengths)
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
         chex.assert_trees_all_close(gradients, totals, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize(
@@ -259,18 +270,8 @@ class WeightedDtwSuite:
         for path_from in (None, (c + 0.1, w)):
             options = {"x_lengths": lengths[:, None], "path_from": path_from}
             values, *gradients = self.value_and_grads(x[:, None], c, w, **options)
-            totals = [np.zeros_like(array) for array in (x, c, w)]
-            for b, length in enumerate(lengths):
-                for k in range(len(c)):
-                    decides = None if path_from is None else (c[k] + 0.1, w[k])
-                    value, dx, dc, dw = oracles.weighted_dtw(
-                        x[b, :length], c[k], w[k], False, path_from=decides
-                    )
-                    np.testing.assert_allclose(values[b, k], value, rtol=1e-5)
-                    totals[0][b, :length] += dx
-                    totals[1][k] += dc
-                    totals[2][k] += dw
-            totals[0] = totals[0][:, None]
+            expected, *totals = all_pairs(x, c, w, lengths, path_from)
+            np.testing.assert_allclose(values, expected, rtol=1e-5)
             chex.assert_trees_all_close(gradients, totals, rtol=1e-4, atol=1e-4)
 
     def test_two_runs_are_bit_equal(self):

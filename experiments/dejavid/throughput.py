@@ -78,7 +78,6 @@ def measure_throughput(settings: Settings) -> str:
     totals.block_until_ready()
     step_seconds = (time.perf_counter() - began) / num_steps
 
-    steps_per_epoch = -(-shapes.num_train // shapes.batch)
     device = jax.devices()[0]
     rows = (
         (
@@ -94,8 +93,8 @@ def measure_throughput(settings: Settings) -> str:
         ("samples/s", f"{shapes.batch / step_seconds:.4g}"),
         (
             "seconds per epoch, extrapolated",
-            f"{steps_per_epoch * step_seconds:.4g} ({steps_per_epoch} steps, without reading and "
-            "evaluation)",
+            f"{shapes.steps_per_epoch * step_seconds:.4g} ({shapes.steps_per_epoch} steps, without "
+            "reading and evaluation)",
         ),
         (
             "paper, seconds per epoch",
