@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
-from tempalign._shards import alike, like
+from tempalign._engine.shards import alike, like
 from tempalign._types import Array
 
 _triton: Any
@@ -30,10 +30,20 @@ def missing() -> str | None:
     return None
 
 
-def compute_capability() -> float | None:
-    """Of the first device, None where it does not say."""
-    found = getattr(jax.devices()[0], "compute_capability", None)
-    return None if found is None else float(found)
+_OLDEST_CARD = 8.0  # compute capability: Ampere
+
+
+def too_old() -> str | None:
+    """Why kernels cannot run on the Nvidia GPUs of this process, or None."""
+    try:
+        devices = jax.devices("cuda")
+    except RuntimeError:  # compiled for, but not there
+        return None
+    for device in devices:
+        found = str(getattr(device, "compute_capability", ""))
+        if found.replace(".", "", 1).isdigit() and float(found) < _OLDEST_CARD:
+            return f"it needs compute capability {_OLDEST_CARD}, and {device} has {found}"
+    return None
 
 
 def call(

@@ -7,8 +7,9 @@ axes S are a `vmap`. Lanes of the caller run over (S, A, C), those of the kernel
 import jax
 import jax.numpy as jnp
 
-from tempalign._path_cost import Operands
-from tempalign._recurrence import Ends
+from tempalign._engine.along_path import Operands
+from tempalign._engine.model import Model, weighted
+from tempalign._engine.recurrence import Ends
 from tempalign._types import Array
 from tempalign.kernels import path_sums, short_path, weighted_cost
 from tempalign.kernels.short_path import MAX_STEPS, Paths
@@ -16,12 +17,17 @@ from tempalign.kernels.short_path import MAX_STEPS, Paths
 _STORED = (jnp.float32, jnp.bfloat16, jnp.float16)
 
 
-def unsupported(operands: Operands) -> str | None:
+def refuses(model: Model, operands: Operands | None) -> str | None:
     """Why the kernels cannot serve a call, or None.
 
     Args:
-        operands: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``.
+        model: what is to be computed.
+        operands: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``; None: not known.
     """
+    if model != weighted(model.diagonal.allowed == "everywhere", model.half_paths):
+        return "the kernels take plain steps from the first to the last cell only"
+    if operands is None:
+        return None
     (_, samples, frames, _), (_, classes, steps, _) = operands.x.shape, operands.centroid.shape
     for operand in operands:
         if operand.dtype not in _STORED:
@@ -36,28 +42,27 @@ def unsupported(operands: Operands) -> str | None:
 
 
 def forward(
+    model: Model,
     operands: Operands,
     decides: tuple[Array, Array] | None,
     ends: Ends | None,
     *,
-    diagonal: bool,
-    half_paths: bool,
     interpret: bool,
 ) -> tuple[Array, Paths]:
     """Distances ``[S * A * C]`` and the paths ``[S, Tc, C * A]``, which `backward` needs.
 
     Args:
-        operands: see `unsupported`.
+        model: whether paths may step diagonally, and be chosen by costs in float16.
+        operands: see `refuses`.
         decides: centroid and weight that choose the paths, or None for those of `operands`.
         ends: last cells of the lanes, or None for (Tc-1, T-1) everywhere.
-        diagonal: whether paths may step diagonally.
-        half_paths: choose the paths by costs in float16.
         interpret: run the kernels as plain jax.
     """
     (shared, samples, frames, _), (_, classes, steps, _) = (
         operands.x.shape,
         operands.centroid.shape,
     )
+    diagonal, half_paths = model.diagonal.allowed == "everywhere", model.half_paths
 
     def by_class(lanes: Array) -> Array:
         lanes = lanes.reshape(shared, samples, classes)
@@ -106,6 +111,39 @@ def backward(operands: Operands, paths: Paths, cotangent: Array, *, interpret: b
 
     to_centroid, to_weight = _over_shared(to_class)(*arguments)
     return Operands(_over_shared(to_sample)(*arguments), to_centroid, to_weight)
+
+
+def paths_as_ranges(operands: Operands, value: Array, rows: Array) -> tuple[Array, Paths]:
+    """What `forward` returns, from distances and paths as XLA has them, ``rows [P, S * A * C]``."""
+    (shared, samples, _, _), (_, classes, steps, _) = operands.x.shape, operands.centroid.shape
+    here = rows == jnp.arange(steps, dtype=rows.dtype)[:, None, None]  # [Tc, P, L]
+    frame = jnp.arange(rows.shape[0], dtype=rows.dtype)[:, None] - rows
+    first = jnp.min(jnp.where(here, frame, rows.shape[0]), axis=1)
+    last = jnp.max(jnp.where(here, frame, -1), axis=1)
+
+    def by_class(lanes: Array) -> Array:
+        lanes = lanes.reshape(steps, shared, samples, classes).transpose(1, 0, 3, 2)
+        return lanes.reshape(shared, steps, classes * samples)
+
+    return value, Paths(by_class(first), by_class(last))
+
+
+def ranges_as_rows(operands: Operands, paths: Paths) -> Array:
+    """The inverse: ``rows [P, S * A * C]``."""
+    (shared, samples, frames, _), (_, classes, steps, _) = (
+        operands.x.shape,
+        operands.centroid.shape,
+    )
+
+    def by_sample(lanes: Array) -> Array:
+        lanes = lanes.reshape(shared, steps, classes, samples).transpose(1, 0, 3, 2)
+        return lanes.reshape(steps, -1)
+
+    first, last = by_sample(paths.first), by_sample(paths.last)
+    step = jnp.arange(steps, dtype=first.dtype)[:, None, None]
+    frame = jnp.arange(steps + frames - 1, dtype=first.dtype)[:, None] - step  # [Tc, P, 1]
+    here = (first[:, None] <= frame) & (frame <= last[:, None])
+    return jnp.max(jnp.where(here, step, -1), axis=0)
 
 
 def _over_shared(function):

@@ -13,7 +13,8 @@ import optax
 from flax import nnx
 
 import tempalign
-from tempalign import _costs, heads
+from tempalign import heads
+from tempalign._engine import costs as local_costs
 from tempalign._types import ImplementationName
 from tempalign.kernels import specs, weighted_cost
 from tempalign.kernels.contenders import Arrays, Call, Peer, on_jax
@@ -163,7 +164,7 @@ def of_costs(spec: specs.DejaVidSpec) -> Workload:
                 interpret = implementation == "pallas_interpret"
                 cost = weighted_cost.forward(x, centroid, weight, interpret=interpret)
                 return cost[:rows, :frames]
-            cost = _costs.weighted_manhattan(x[None], centroid[None], weight[None])
+            cost = local_costs.weighted_manhattan(x[None], centroid[None], weight[None])
             return cost[:, :, 0].transpose(3, 0, 1, 2).reshape(rows, frames)
 
         return costs

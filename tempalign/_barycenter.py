@@ -1,21 +1,23 @@
 """DTW barycenter averaging: the average of sequences under alignment."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign import _checks, _costs, _hard
-from tempalign._pairs import Pairs
-from tempalign._problem import lane_ends, of_sequences, to_lanes
-from tempalign._recurrence import Moves
-from tempalign._series import Sets, of_series, start_from
-from tempalign._tse import resample
-from tempalign._types import Array, ArrayLike, Cost
+from tempalign._engine import checks, derivative, evaluate
+from tempalign._engine.backends import choose
+from tempalign._engine.model import Model, Window
+from tempalign._engine.options import PathOptions, with_path_options
+from tempalign._engine.problem import Operands, of_sequences
+from tempalign._resample import resample
+from tempalign._series import Barycenter, Sets, of_series, start_from
+from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@with_path_options
 def dba(
     series: ArrayLike,
     *,
@@ -24,10 +26,11 @@ def dba(
     length: int | None = None,
     init: ArrayLike | None = None,
     num_iters: int = 100,
-    diagonal: bool = True,
     cost: Cost = "sqeuclidean",
     return_objective: bool = False,
-) -> Array | tuple[Array, Array]:
+    implementation: Implementation = None,
+    **options: Unpack[PathOptions],
+) -> Array | Barycenter:
     r"""DTW barycenter averaging, for any number of sets of series at once.
 
     Starts from the medoid and repeats: align every series with the barycenter, then move each
@@ -54,18 +57,24 @@ def dba(
             summed distance to the others (of the series resampled to `length` where one is asked
             for), resampled to `length` if it has another.
         num_iters: most updates to make, >= 1.
-        diagonal: whether the alignment may step diagonally.
         cost: local cost, see `tempalign.dtw`.
-        return_objective: also return the objective per iteration.
+        return_objective: also return the objective per iteration and whether it converged.
+        implementation: see `tempalign.explain`.
+        **options: filled in by `with_path_options`.
+
+    The path options are those of `tempalign.dtw` between the barycenter (its x) and a series (its
+    y); a mask has shape ``[..., N, length, T]``. A step that no frame is aligned with, which open
+    ends allow, stays where it is.
 
     Returns:
-        ``[..., length, F]`` barycenters; no gradient flows through them. With `return_objective`
-        also ``[..., num_iters + 1]`` objectives, the start first, constant after the stop.
-        Traced lengths outside 1..T give NaN.
+        ``[..., length, F]`` barycenters; no gradient flows through them. With `return_objective` a
+        named tuple: ``center``, ``objective [..., num_iters + 1]`` (the start first, constant
+        after the stop) and ``converged [...]``. NaN for a set with NaN inside a series, and for
+        traced lengths or weights that a concrete call would refuse.
 
     Raises:
         ValueError: shapes that do not fit, lengths outside 1..T, negative weights or weights
-            that are all 0 in a set (where concrete), an unknown cost.
+            that are all 0 in a set (where concrete), an unknown cost, see also `tempalign.dtw`.
         TypeError: a series that is not floating point, or counts that are not integers.
 
     Source:
@@ -78,29 +87,50 @@ def dba(
         >>> tempalign.dba(two)[:, 0].tolist()
         [0.0, 1.0, 3.0]
     """
-    iterations = _checks.positive_int(num_iters, "num_iters")
+    iterations = checks.positive_int(num_iters, "num_iters")
+    checks.flag(return_objective, "return_objective")
     given = of_series(series, lengths, weights)
-    steps = None if length is None else _checks.positive_int(length, "length")
-    if init is None:
-        center = _medoid(given.sets, given.ragged, steps, diagonal, cost)
-    else:
-        center = start_from(init, steps, given)
-    center, objective = _average(given.sets, center, given.ragged, iterations, diagonal, cost)
-    center, objective = given.restore(center), given.restore(objective)
-    return (center, objective) if return_objective else center
+    values, true_lengths, _ = given.sets
+    steps = None if length is None else checks.positive_int(length, "length")
+    center = None if init is None else start_from(init, steps, given)
+    if center is not None:
+        steps = center.shape[1]
+    # What is checked of the options is checked here, with concrete lengths where there are some.
+    like = jax.ShapeDtypeStruct((*given.lead, 1, steps or values.shape[2], 1), values.dtype)
+    described = of_sequences(
+        jnp.zeros(like.shape, like.dtype),
+        jnp.zeros((*given.lead, *values.shape[1:3], 1), values.dtype),
+        None,
+        lengths,
+        options,
+        cost=cost,
+        names=("barycenter", "series"),
+    )
+    model, operands, _ = described
+    choose("dba", model, operands, implementation)
+    paths = operands._replace(columns=true_lengths[:, None] if given.ragged else None, valid=None)
+    if center is None:
+        unmasked = model.replace(window=Window(model.window.band, model.window.slope))
+        center = _medoid(given.sets, paths._replace(mask=None), given.ragged, steps, unmasked)
+    found = _average(given.sets, center, paths, iterations, model)
+    return given.returned(*found, return_objective)
 
 
-@partial(jax.jit, static_argnames=("ragged", "steps", "diagonal", "cost"))
-def _medoid(sets: Sets, ragged: bool, steps: int | None, diagonal: bool, cost: Cost) -> Array:
+@partial(jax.jit, static_argnames=("ragged", "steps", "model"))
+def _medoid(
+    sets: Sets, paths: Operands, ragged: bool, steps: int | None, model: Model
+) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
     values, lengths, weights = sets
     if steps is not None:
         values = resample(values, steps, lengths=lengths)
     own = (lengths[:, :, None], lengths[:, None]) if ragged and steps is None else (None, None)
-    pairs = of_sequences(values[:, :, None], values[:, None], own[0], own[1], cost, Moves(diagonal))
+    problem = of_sequences(values[:, :, None], values[:, None], *own, model, cost=model.cost)
+    operands = problem.operands._replace(prices=paths.prices)
+    distances = evaluate.value("dba", problem._replace(operands=operands), "xla")
     # Not a dot product: 0 * inf would be NaN for a series that is ignored.
-    given = weights[:, None] > 0
-    summed = jnp.sum(jnp.where(given, weights[:, None] * pairs.value(), 0), axis=-1)
+    present = weights[:, None] > 0
+    summed = jnp.sum(jnp.where(present, weights[:, None] * distances, 0), axis=-1)
     best = jnp.argmin(jnp.where(weights > 0, summed, jnp.inf), axis=-1)[:, None]
     medoid = jnp.take_along_axis(values, best[..., None, None], axis=1)[:, 0]
     if steps is not None:
@@ -121,19 +151,23 @@ class _State(NamedTuple):
     history: Array  # [num_iters + 1, C]
 
 
-@partial(jax.jit, static_argnames=("ragged", "num_iters", "diagonal", "cost"))
+@partial(jax.jit, static_argnames=("num_iters", "model"))
 def _average(
-    sets: Sets, center: Array, ragged: bool, num_iters: int, diagonal: bool, cost: Cost
-) -> tuple[Array, Array]:
-    """Iterates to the fixed point; returns barycenters and objectives ``[C, num_iters + 1]``."""
-    descends = cost == "sqeuclidean"
+    sets: Sets, center: Array, paths: Operands, num_iters: int, model: Model
+) -> tuple[Array, Array, Array]:
+    """Iterates to the fixed point.
+
+    Returns:
+        Barycenters, objectives ``[C, num_iters + 1]``, and whether the fixed point was reached.
+    """
+    descends = model.cost == "sqeuclidean"
     count, rounds = center.shape[0], jnp.arange(num_iters + 1)[:, None]
 
     def again(state: _State) -> Array:
         return (state.iteration <= num_iters) & ~jnp.all(state.done)
 
     def iterate(state: _State) -> _State:
-        objective, update = _align(sets, state.update, ragged, diagonal, cost)
+        objective, update = _align(sets, state.update, paths, model)
         first = state.iteration == 0  # the start is its own candidate and always taken
         moved = jnp.any(state.update != state.center, axis=(-2, -1))
         take = ~state.done & (first | moved)
@@ -156,26 +190,32 @@ def _average(
         history=jnp.zeros_like(center, shape=(num_iters + 1, count)),
     )
     end = lax.while_loop(again, iterate, start)
-    return end.center, end.history.T
+    return end.center, end.history.T, end.done & jnp.isfinite(end.objective)
 
 
 def _align(
-    sets: Sets, center: Array, ragged: bool, diagonal: bool, cost: Cost
+    sets: Sets, center: Array, paths: Operands, model: Model
 ) -> tuple[Array, Array]:
     """Objectives ``[C]`` of the barycenters, and the means of the frames aligned to each step."""
-    values, lengths, weights = sets
+    values, _, weights = sets
     count, n, t, _ = values.shape
     steps = center.shape[1]
-    costs = to_lanes(_costs.matrix(center[:, None], values, cost))
-    pairs = Pairs((count, 1), (count, n))
-    ends = lane_ends(None, lengths if ragged else None, steps, t, pairs)
-    distance, rows = _hard.path(costs, ends, Moves(diagonal))
+    rows = None
+    if paths.columns is not None:
+        rows = jnp.full_like(paths.columns, steps)
+    operands = paths._replace(x=center[:, None], y=values, rows=rows)
+    lanes = evaluate.to_lanes(model, operands)
+    found = derivative.marginals(model, lanes, moves=not model.uniform)
     present = weights > 0
-    objective = jnp.sum(jnp.where(present, weights * distance.reshape(count, n), 0), axis=-1)
-    path = _hard.alignment(rows, steps, t).reshape(steps, t, count, n)
-    share = jnp.where(path, weights, 0)
+    distance = found.value.reshape(count, n)
+    objective = jnp.sum(jnp.where(present, weights * distance, 0), axis=-1)
+    # What a frame pulls with: how often the distance counts its cost.
+    pull = derivative.slope(model, lanes, found).reshape(steps, t, count, n)
+    share = jnp.where(present, pull * weights, 0)
     # Sums of frames and of weights in one matrix product: the weights stand as a feature of ones.
     frames = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
     frames = frames.transpose(2, 1, 0, 3)
     total = jnp.einsum("ltcn,tncf->clf", share, frames, precision=lax.Precision.HIGHEST)
-    return objective, total[..., :-1] / total[..., -1:]
+    mass = total[..., -1:]
+    # With open ends nothing may be aligned with a step.
+    return objective, jnp.where(mass == 0, center, total[..., :-1] / jnp.where(mass == 0, 1, mass))

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempalign import _checks
-from tempalign._problem import clear_padding
+from tempalign._engine import checks
+from tempalign._engine.options import renamed
+from tempalign._engine.problem import clear_padding
 from tempalign._soft_dtw import soft_dtw
-from tempalign._types import Array, ArrayLike
+from tempalign._types import Array, ArrayLike, Implementation
 
 
 class SeqLoss(NamedTuple):
@@ -28,6 +29,7 @@ class SeqLoss(NamedTuple):
     smooth: Array
 
 
+@renamed(lengths="query_lengths")
 def seq_loss(
     query_logits: ArrayLike,
     query_labels: ArrayLike,
@@ -37,8 +39,10 @@ def seq_loss(
     beta: ArrayLike = 0.1,
     gamma: ArrayLike = 0.1,
     sequence_labels: ArrayLike | None = None,
-    lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
     exemplar_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
+    implementation: Implementation = None,
 ) -> SeqLoss:
     r"""The SEQ loss of a batch of queries: align, classify, change smoothly.
 
@@ -69,9 +73,11 @@ def seq_loss(
         gamma: temperature of the alignment, see `tempalign.soft_dtw`. The paper's best: about 0.1.
         sequence_labels: integers that broadcast to ``[..., tau]``, the class of each frame, or
             None for classification. What stands past the lengths is ignored.
-        lengths: true lengths of the queries, integers that broadcast to the leading axes; frames
+        query_lengths: true lengths of the queries, integers that broadcast to the leading axes; frames
             past them (NaN and inf included) change nothing. None: tau.
         exemplar_lengths: likewise of the exemplars, integers that broadcast to ``[K]``. None: L.
+        checkpoint: of the alignment, see `tempalign.soft_dtw`.
+        implementation: of the alignment, see `tempalign.explain`.
 
     Returns:
         `SeqLoss`: the total and the three terms, scalars. Traced labels or lengths out of range
@@ -96,13 +102,13 @@ def seq_loss(
         >>> round(float(loss.cross_entropy), 3), float(loss.smooth)
         (0.049, 0.0)
     """
-    logits = _checks.sequence(query_logits, "query_logits")
+    logits = checks.sequence(query_logits, "query_logits")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     *lead, num_frames, num_classes = logits.shape
     shape = tuple(lead)
     if 0 in shape:
         raise ValueError(f"query_logits must hold at least one query, got shape {logits.shape}")
-    prototypes = _checks.sequence(exemplars, "exemplars")
+    prototypes = checks.sequence(exemplars, "exemplars")
     rows = prototypes.shape[0]
     per_class = sequence_labels is None
     if (
@@ -118,20 +124,26 @@ def seq_loss(
     alpha = _term_weight(alpha, "alpha", logits.dtype)
     beta = _term_weight(beta, "beta", logits.dtype)
     label = _labels(query_labels, shape, rows, "query_labels")
-    checked = _checks.lengths(lengths, num_frames, "lengths")
+    checked = checks.lengths(query_lengths, num_frames, "query_lengths")
     if checked is not None:
-        checked = _checks.broadcast_to(checked, shape, "lengths", "queries")
-    own_lengths = _checks.lengths(exemplar_lengths, prototypes.shape[1], "exemplar_lengths")
+        checked = checks.broadcast_to(checked, shape, "query_lengths", "queries")
+    own_lengths = checks.lengths(exemplar_lengths, prototypes.shape[1], "exemplar_lengths")
     if own_lengths is not None:
-        own_lengths = _checks.broadcast_to(own_lengths, (rows,), "exemplar_lengths", "exemplars")[
+        own_lengths = checks.broadcast_to(own_lengths, (rows,), "exemplar_lengths", "exemplars")[
             label.row
         ]
 
-    logits, _ = clear_padding(logits, checked, "query_logits", "lengths")
+    logits, _ = clear_padding(logits, checked, "query_logits", "query_lengths")
     log_probabilities = jax.nn.log_softmax(logits)
     probabilities = jnp.exp(log_probabilities)
     align = soft_dtw(
-        probabilities, prototypes[label.row], gamma, x_lengths=checked, y_lengths=own_lengths
+        probabilities,
+        prototypes[label.row],
+        gamma,
+        x_lengths=checked,
+        y_lengths=own_lengths,
+        checkpoint=checkpoint,
+        implementation=implementation,
     )
     count = jnp.full(shape, num_frames) if checked is None else checked
     entropy = _cross_entropy(log_probabilities, label, sequence_labels, count)
@@ -171,7 +183,7 @@ def smoothness(probs: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         >>> float(tempalign.smoothness(jnp.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])))
         1.0
     """
-    p = _checks.sequence(probs, "probs")
+    p = checks.sequence(probs, "probs")
     p = p.astype(jnp.promote_types(p.dtype, jnp.float32))
     num_frames = p.shape[-2]
     p, checked = clear_padding(p, lengths, "probs", "lengths")
@@ -179,7 +191,7 @@ def smoothness(probs: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
     last = jnp.asarray(num_frames - 1 if checked is None else checked - 1)[..., None]
     changes = jnp.where(jnp.arange(num_frames - 1) < last, squared, 0)
     total = jnp.sum(changes, axis=-1) / jnp.maximum(last[..., 0], 1)
-    return _checks.nan_where_invalid(total, (checked, num_frames))
+    return checks.nan_where_invalid(total, (checked, num_frames))
 
 
 class _Labels(NamedTuple):
@@ -196,7 +208,7 @@ def _labels(
     labels = jnp.asarray(value)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
-    labels = _checks.broadcast_to(labels, shape, name, "of query_logits").astype(jnp.int32)
+    labels = checks.broadcast_to(labels, shape, name, "of query_logits").astype(jnp.int32)
     if counted is not None:
         labels = jnp.where(counted, labels, 0)
     if not any(isinstance(one, jax.core.Tracer) for one in (value, counted)):
@@ -228,7 +240,7 @@ def _cross_entropy(
 
 
 def _term_weight(value: ArrayLike, name: str, dtype: jnp.dtype) -> Array:
-    array = _checks.real_scalar(value, name, dtype)
+    array = checks.real_scalar(value, name, dtype)
     if not isinstance(value, jax.core.Tracer) and not 0 <= float(np.asarray(value)) < np.inf:
         raise ValueError(f"{name} must be finite and >= 0, got {value}")
     return array

@@ -1,4 +1,4 @@
-"""Sets of series to average: what the barycenters are given, checked and grouped."""
+"""Sets of series to average: what the barycenters are given and return."""
 
 import math
 from typing import NamedTuple
@@ -8,11 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tempalign import _checks
-from tempalign._problem import clear_padding
+from tempalign._engine import checks
+from tempalign._engine.problem import clear_padding
 from tempalign._types import Array, ArrayLike
 
 _TARGET = "leading axes and number of series"
+
+
+class Barycenter(NamedTuple):
+    """An average, and how it was found.
+
+    Attributes:
+        center: ``[..., length, F]``.
+        objective: ``[..., num_iters + 1]``, per iteration, the start first; constant after the
+            stop.
+        converged: bool ``[...]``, whether the iteration stopped by itself; False where it ran out
+            of iterations or had no finite objective to start from.
+    """
+
+    center: Array
+    objective: Array
+    converged: Array
 
 
 class Sets(NamedTuple):
@@ -29,7 +45,7 @@ class Given(NamedTuple):
     Attributes:
         sets: with the leading axes as one axis C.
         lead: the leading axes.
-        valid: ``[C]`` whether the (traced) lengths are in range.
+        valid: ``[C]`` whether (traced) lengths and weights are in range and no series has NaN.
         ragged: whether there are lengths at all.
     """
 
@@ -39,9 +55,19 @@ class Given(NamedTuple):
     ragged: bool
 
     def restore(self, result: Array) -> Array:
-        """Results ``[C, ...]`` on the leading axes, NaN where invalid."""
+        """Results ``[C, ...]`` on the leading axes, NaN (or False) where invalid."""
         valid = self.valid.reshape((-1,) + (1,) * (result.ndim - 1))
-        return jnp.where(valid, result, jnp.nan).reshape(self.lead + result.shape[1:])
+        nothing = False if result.dtype == bool else jnp.nan
+        return jnp.where(valid, result, nothing).reshape(self.lead + result.shape[1:])
+
+    def returned(
+        self, center: Array, objective: Array, converged: Array, details: bool
+    ) -> "Array | Barycenter":
+        """What the caller gets: averages ``[C, L, F]`` alone, or with all details."""
+        center = self.restore(center)
+        if not details:
+            return center
+        return Barycenter(center, self.restore(objective), self.restore(converged))
 
 
 def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike | None) -> Given:
@@ -49,7 +75,7 @@ def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike |
 
     No gradient flows through what it returns: iterations that find an average have none to give.
     """
-    x = _checks.sequence(series, "series")
+    x = checks.sequence(series, "series")
     if x.ndim < 3 or x.shape[-3] < 1:
         raise ValueError(
             f"series must have shape [..., N, T, F] with at least one series, got {x.shape}"
@@ -57,12 +83,17 @@ def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike |
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     *lead, n, t, f = x.shape
     w = _weights(weights, (*lead, n)).astype(x.dtype)
-    checked = _checks.lengths(lengths, t, "lengths")
+    checked = checks.lengths(lengths, t, "lengths")
     full = jnp.full((), t, jnp.int32) if checked is None else checked
-    full = _checks.broadcast_to(full, (*lead, n), "lengths", _TARGET)
+    full = checks.broadcast_to(full, (*lead, n), "lengths", _TARGET)
     x, _ = clear_padding(x, jnp.clip(full, 1, t), "series", "lengths")
     x = jnp.where((w > 0)[..., None, None], x, 0)
-    valid = jnp.all((full >= 1) & (full <= t), axis=-1).reshape(-1)
+    # What a concrete call refuses is NaN where it is traced; and so is an average of what is not a
+    # number.
+    sound = jnp.all((w >= 0) & (w < jnp.inf), axis=-1) & (jnp.sum(w, axis=-1) > 0)
+    sound &= jnp.all(checks.in_range(full, t), axis=-1)
+    valid = (sound & ~jnp.any(jnp.isnan(x), axis=(-3, -2, -1))).reshape(-1)
+    w = jnp.where(sound[..., None], w, 1)
     count = math.prod(lead)
     sets = Sets(
         x.reshape(count, n, t, f), jnp.clip(full, 1, t).reshape(count, n), w.reshape(count, n)
@@ -73,7 +104,7 @@ def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike |
 def start_from(init: ArrayLike, steps: int | None, given: Given) -> Array:
     """Validates barycenters ``[..., steps, F]`` to start from, as ``[C, steps, F]``."""
     values = given.sets.values
-    center = _checks.sequence(init, "init").astype(values.dtype)
+    center = checks.sequence(init, "init").astype(values.dtype)
     expected = given.lead + (center.shape[-2] if steps is None else steps, values.shape[-1])
     if center.shape != expected:
         raise ValueError(
@@ -86,8 +117,8 @@ def start_from(init: ArrayLike, steps: int | None, given: Given) -> Array:
 def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     if weights is None:
         return jnp.ones(shape)
-    w = _checks.floating(weights, "weights")
-    w = _checks.broadcast_to(w, shape, "weights", _TARGET)
+    w = checks.floating(weights, "weights")
+    w = checks.broadcast_to(w, shape, "weights", _TARGET)
     if not isinstance(w, jax.core.Tracer) and w.size:
         values = np.asarray(w)
         if not np.all(np.isfinite(values) & (values >= 0)):

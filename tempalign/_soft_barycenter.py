@@ -1,19 +1,23 @@
 """Soft-DTW barycenters: the average of sequences under soft alignment."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign import _band, _checks
-from tempalign._series import Sets, of_series, start_from
-from tempalign._soft_dtw import soft_dtw
-from tempalign._tse import resample
-from tempalign._types import Array, ArrayLike, Cost
+from tempalign._engine import checks, evaluate, platforms
+from tempalign._engine.backends import choose
+from tempalign._engine.model import Model
+from tempalign._engine.options import PathOptions, with_path_options
+from tempalign._engine.problem import Operands, of_sequences
+from tempalign._resample import resample
+from tempalign._series import Barycenter, Sets, of_series, start_from
+from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@with_path_options
 def soft_dtw_barycenter(
     series: ArrayLike,
     gamma: ArrayLike = 1.0,
@@ -25,10 +29,11 @@ def soft_dtw_barycenter(
     num_iters: int = 50,
     tol: float = 1e-6,
     cost: Cost = "sqeuclidean",
-    diagonal: bool = True,
-    band: int | None = None,
     return_objective: bool = False,
-) -> Array | tuple[Array, Array]:
+    checkpoint: bool = False,
+    implementation: Implementation = None,
+    **options: Unpack[PathOptions],
+) -> Array | Barycenter:
     r"""Soft-DTW barycenter (Frechet mean), for any number of sets of series at once.
 
     Minimises, with ``tau_n`` the true length of series n,
@@ -58,15 +63,20 @@ def soft_dtw_barycenter(
         tol: a set is done when an iteration lowers its objective by no more than `tol` times its
             magnitude; 0 goes on as long as it falls. In float64 less than the default pays.
         cost: see `tempalign.dtw`.
-        diagonal: see `tempalign.dtw`.
-        band: see `tempalign.dtw`.
-        return_objective: also return the objective per iteration.
+        return_objective: also return the objective per iteration and whether it converged.
+        checkpoint: see `tempalign.soft_dtw`.
+        implementation: see `tempalign.explain`.
+        **options: filled in by `with_path_options`.
+
+    The path options are those of `tempalign.soft_dtw` between a series (its x) and the barycenter
+    (its y); a mask has shape ``[..., N, T, length]``.
 
     Returns:
-        ``[..., length, F]`` barycenters; no gradient flows through them. With `return_objective`
-        also ``[..., num_iters + 1]`` objectives, the start first, never rising, constant after
-        the stop. NaN where the start has no finite objective, for a traced gamma <= 0 and for
-        traced lengths outside 1..T.
+        ``[..., length, F]`` barycenters; no gradient flows through them. With `return_objective` a
+        named tuple: ``center``, ``objective [..., num_iters + 1]`` (the start first, never
+        rising, constant after the stop) and ``converged [...]``. NaN where the start has no
+        finite objective, for a set with NaN inside a series, and for a traced gamma, lengths or
+        weights that a concrete call would refuse.
 
     Raises:
         ValueError: shapes that do not fit, lengths outside 1..T, negative weights or weights
@@ -85,11 +95,12 @@ def soft_dtw_barycenter(
         >>> tempalign.soft_dtw_barycenter(two, 0.01)[:, 0].round(2).tolist()
         [0.0, 1.0, 3.0]
     """
-    iterations = _checks.positive_int(num_iters, "num_iters")
+    iterations = checks.positive_int(num_iters, "num_iters")
+    checks.flag(return_objective, "return_objective")
     given = of_series(series, lengths, weights)
     sets = given.sets
-    steps = None if length is None else _checks.positive_int(length, "length")
-    temperature = _checks.gamma(gamma, sets.values.dtype)
+    steps = None if length is None else checks.positive_int(length, "length")
+    temperature = checks.gamma(gamma, sets.values.dtype)
     if temperature is None:
         raise ValueError("gamma must be positive, got 0; the hard barycenter is tempalign.dba")
     if not isinstance(tol, jax.core.Tracer) and not tol >= 0:
@@ -98,15 +109,22 @@ def soft_dtw_barycenter(
         center = _mean(sets, sets.values.shape[-2] if steps is None else steps)
     else:
         center = start_from(init, steps, given)
-    radius = _checks.band(band)
-    if radius is not None:
-        _band.check(sets.lengths, center.shape[-2], radius, diagonal)
-    _optax()  # says so if it is missing, also where the computation is already compiled
-    center, objective = _minimise(
-        sets, center, lax.stop_gradient(temperature), tol, iterations, cost, diagonal, radius
+    # What is checked of the options is checked here, with concrete lengths where there are some.
+    model, operands, _ = of_sequences(
+        jnp.zeros((*given.lead, *sets.values.shape[1:3], 1), center.dtype),
+        jnp.zeros((*given.lead, 1, center.shape[1], 1), center.dtype),
+        lengths,
+        None,
+        options,
+        cost=cost,
+        gamma=lax.stop_gradient(temperature),
+        recompute=checkpoint,
+        names=("series", "barycenter"),
     )
-    center, objective = given.restore(center), given.restore(objective)
-    return (center, objective) if return_objective else center
+    choose("soft_dtw_barycenter", model, operands, implementation)
+    _optax()  # says so if it is missing, also where the computation is already compiled
+    found = _minimise(sets, center, operands, tol, iterations, model)
+    return given.returned(*found, return_objective)
 
 
 @partial(jax.jit, static_argnames="steps")
@@ -129,18 +147,15 @@ class _State(NamedTuple):
     history: Array  # [num_iters + 1]
 
 
-@partial(jax.jit, static_argnames=("num_iters", "cost", "diagonal", "band"))
+@partial(jax.jit, static_argnames=("num_iters", "model"))
 def _minimise(
-    sets: Sets,
-    center: Array,
-    gamma: Array,
-    tol: float,
-    num_iters: int,
-    cost: Cost,
-    diagonal: bool,
-    band: int | None,
-) -> tuple[Array, Array]:
-    """L-BFGS on every set; returns barycenters and objectives ``[C, num_iters + 1]``."""
+    sets: Sets, center: Array, paths: Operands, tol: float, num_iters: int, model: Model
+) -> tuple[Array, Array, Array]:
+    """L-BFGS on every set.
+
+    Returns:
+        Barycenters, objectives ``[C, num_iters + 1]``, and whether the stop rule was met.
+    """
     optax = _optax()
     rounds = jnp.arange(num_iters + 1)
     # optax takes a step that raises the objective by up to this part of it where the slope says
@@ -152,13 +167,11 @@ def _minimise(
         )
     )
 
-    def solve(one: Sets, start: Array) -> tuple[Array, Array]:
+    def solve(one: Sets, start: Array, mask: Array | None) -> tuple[Array, Array, Array]:
         values, lengths, weights = one
 
         def objective_of(center: Array) -> Array:
-            distances = soft_dtw(
-                values, center, gamma, cost=cost, diagonal=diagonal, band=band, x_lengths=lengths
-            )
+            distances = _distances(model, paths._replace(mask=mask), values, center, lengths)
             # Not a dot product: 0 * NaN would be NaN for a series that is ignored.
             return jnp.sum(jnp.where(weights > 0, weights / lengths * distances, 0))
 
@@ -208,13 +221,39 @@ def _minimise(
         )
         possible = jnp.isfinite(objective)
         center = jnp.where(possible, end.center, jnp.nan)
-        return center, jnp.where(possible, end.history, jnp.nan)
+        return center, jnp.where(possible, end.history, jnp.nan), end.done & possible
+
+    masks = None if paths.mask is None else _of_sets(paths.mask, center.shape[0])
 
     # Under vmap each line search computes both of its branches and waits for the slowest set. That
     # pays where lanes come free (on a CPU one set after the other is 4 to 7 times faster).
-    if jax.default_backend() == "cpu" or center.shape[0] == 1:
-        return lax.map(lambda given: solve(*given), (sets, center))
-    return jax.vmap(solve)(sets, center)
+    if center.shape[0] == 1:
+        return lax.map(lambda one: solve(*one), (sets, center, masks))
+    return platforms.on_cpu(
+        lambda *all_sets: lax.map(lambda one: solve(*one), all_sets),
+        lambda *all_sets: jax.vmap(solve)(*all_sets),
+        *(sets, center, masks),
+    )
+
+
+def _distances(
+    model: Model, paths: Operands, values: Array, center: Array, lengths: Array
+) -> Array:
+    """Soft minima ``[N]`` between the series of a set and a barycenter."""
+    columns = jnp.full_like(lengths, center.shape[0])
+    operands = paths._replace(
+        x=values[None],
+        y=center[None, None],
+        rows=lengths[None, :, None],
+        columns=columns[None, :, None],
+        valid=None,
+    )
+    return evaluate.values(model, operands).reshape(-1)
+
+
+def _of_sets(mask: Array, count: int) -> Array:
+    """``[C, N, 1, T, L]`` or ``[1, 1, 1, T, L]`` as what each set is given, ``[1, N or 1, 1, T, L]``."""
+    return jnp.broadcast_to(mask, (count, *mask.shape[1:]))[:, None]
 
 
 def _optax() -> Any:

@@ -1,27 +1,29 @@
 """Soft-DTW: the soft minimum over alignments, its expected alignment and its divergence."""
 
+from typing import Unpack
+
 import jax.numpy as jnp
 
-from tempalign import _checks, _dispatch, _long
-from tempalign._problem import of_cost_matrix, of_sequences
-from tempalign._recurrence import Moves
+from tempalign._engine import evaluate
+from tempalign._engine.options import PathOptions, with_path_options
+from tempalign._engine.problem import of_cost_matrix, of_sequences
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@with_path_options
 def soft_dtw(
     x: ArrayLike,
     y: ArrayLike,
     gamma: ArrayLike = 1.0,
     *,
     cost: Cost = "sqeuclidean",
-    diagonal: bool = True,
-    band: int | None = None,
     x_lengths: ArrayLike | None = None,
     y_lengths: ArrayLike | None = None,
     checkpoint: bool = False,
     implementation: Implementation = None,
+    **options: Unpack[PathOptions],
 ) -> Array:
-    r"""Soft-DTW: the soft minimum of the total costs of all monotone paths.
+    r"""Soft-DTW: the soft minimum of the costs of all paths; hard at a static ``gamma=0``.
 
     .. math::
         -\gamma \log \sum_\pi \exp\Big(-\frac{1}{\gamma} \sum_{(i, j) \in \pi} d(x_i, y_j)\Big)
@@ -36,16 +38,16 @@ def soft_dtw(
         x: ``[..., n, F]`` sequence. float64 stays float64; bf16 and f16 are computed in float32.
         y: ``[..., m, F]`` sequence; leading axes broadcast like NumPy.
         gamma: temperature of the soft minimum, a positive scalar. A static 0 selects the hard
-            minimum (`tempalign.dtw`); a traced value <= 0 gives NaN.
+            minimum (`tempalign.dtw`); a traced 0 does not: like all else that a concrete call
+            refuses it gives NaN.
         cost: see `tempalign.dtw`.
-        diagonal: see `tempalign.dtw`.
-        band: see `tempalign.dtw`.
         x_lengths: see `tempalign.dtw`.
         y_lengths: see `tempalign.dtw`.
         checkpoint: for long sequences: the matrix is worked on by blocks of rows, and again for
             the gradient. Temporary memory for about ``B (n + m) sqrt(n + m)`` numbers instead of
             ``B n m``, for about 1.3 times the time of one long pair. Needs gamma > 0.
         implementation: see `tempalign.explain`.
+        **options: filled in by `with_path_options`.
 
     Returns:
         ``[...]``: float64 for float64 input, else float32. Traced lengths outside 1..n give NaN.
@@ -65,37 +67,33 @@ def soft_dtw(
         >>> round(float(tempalign.soft_dtw(x, y)), 3)
         91.981
     """
-    _dispatch.select("soft_dtw", implementation)
-    problem = of_sequences(x, y, x_lengths, y_lengths, cost, Moves(diagonal), band)
-    temperature = _checks.gamma(gamma, problem.dtype)
-    _checks.flag(checkpoint, "checkpoint")
-    if checkpoint:
-        if temperature is None:
-            raise ValueError("checkpoint needs gamma > 0, got gamma=0 (the hard minimum)")
-        return _long.soft_value(problem, cost, temperature)
-    return problem.value() if temperature is None else problem.soft_value(temperature)
+    problem = of_sequences(
+        x, y, x_lengths, y_lengths, options, cost=cost, gamma=gamma, recompute=checkpoint
+    )
+    return evaluate.value("soft_dtw", problem, implementation)
 
 
+@with_path_options
 def soft_dtw_from_cost(
     cost_matrix: ArrayLike,
     gamma: ArrayLike = 1.0,
     *,
-    diagonal: bool = True,
-    band: int | None = None,
     x_lengths: ArrayLike | None = None,
     y_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
     implementation: Implementation = None,
+    **options: Unpack[PathOptions],
 ) -> Array:
     """Soft-DTW on given local costs.
 
     Args:
         cost_matrix: ``[..., n, m]`` local costs; ``inf`` forbids a cell.
         gamma: see `soft_dtw`.
-        diagonal: see `tempalign.dtw`.
-        band: see `tempalign.dtw`.
         x_lengths: see `tempalign.dtw_from_cost`.
         y_lengths: see `tempalign.dtw_from_cost`.
+        checkpoint: see `soft_dtw`; the costs themselves are there anyway.
         implementation: see `tempalign.explain`.
+        **options: filled in by `with_path_options`.
 
     Returns:
         ``[...]`` soft minima; the gradient is the expected alignment.
@@ -113,28 +111,29 @@ def soft_dtw_from_cost(
         >>> round(float(jnp.exp(count)))
         13
     """
-    _dispatch.select("soft_dtw_from_cost", implementation)
-    problem = of_cost_matrix(cost_matrix, x_lengths, y_lengths, Moves(diagonal), band)
-    temperature = _checks.gamma(gamma, problem.dtype)
-    return problem.value() if temperature is None else problem.soft_value(temperature)
+    problem = of_cost_matrix(
+        cost_matrix, x_lengths, y_lengths, options, gamma=gamma, recompute=checkpoint
+    )
+    return evaluate.value("soft_dtw_from_cost", problem, implementation)
 
 
+@with_path_options
 def soft_dtw_alignment(
     x: ArrayLike,
     y: ArrayLike,
     gamma: ArrayLike = 1.0,
     *,
     cost: Cost = "sqeuclidean",
-    diagonal: bool = True,
-    band: int | None = None,
     x_lengths: ArrayLike | None = None,
     y_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
     implementation: Implementation = None,
+    **options: Unpack[PathOptions],
 ) -> Array:
     """The expected alignment: the probability that a path visits each cell.
 
-    Equals the gradient of `soft_dtw` in the cost matrix: within [0, 1], 1 at both corners, every
-    row and column sums to at least 1; tends to `tempalign.dtw_alignment` as gamma goes to 0. Its
+    Equals the gradient of `soft_dtw` in the cost matrix (with `move_weights`: but for the weights):
+    within [0, 1], 1 at both corners unless ends are open, every row and column sums to at least 1; tends to `tempalign.dtw_alignment` as gamma goes to 0. Its
     sum is the expected length of a path. Differentiable itself.
 
     Args:
@@ -142,11 +141,11 @@ def soft_dtw_alignment(
         y: see `soft_dtw`.
         gamma: see `soft_dtw`.
         cost: see `tempalign.dtw`.
-        diagonal: see `tempalign.dtw`.
-        band: see `tempalign.dtw`.
         x_lengths: see `tempalign.dtw`.
         y_lengths: see `tempalign.dtw`.
+        checkpoint: see `soft_dtw`.
         implementation: see `tempalign.explain`.
+        **options: filled in by `with_path_options`.
 
     Returns:
         ``[..., n, m]``, 0 past the lengths.
@@ -164,23 +163,67 @@ def soft_dtw_alignment(
         >>> tempalign.soft_dtw_alignment(x, x).round(3).tolist()
         [[1.0, 0.3330000042915344], [0.3330000042915344, 1.0]]
     """
-    _dispatch.select("soft_dtw_alignment", implementation)
-    problem = of_sequences(x, y, x_lengths, y_lengths, cost, Moves(diagonal), band)
-    temperature = _checks.gamma(gamma, problem.dtype)
-    return problem.alignment() if temperature is None else problem.soft_alignment(temperature)
+    problem = of_sequences(
+        x, y, x_lengths, y_lengths, options, cost=cost, gamma=gamma, recompute=checkpoint
+    )
+    return evaluate.alignment("soft_dtw_alignment", problem, implementation)
 
 
+@with_path_options
+def soft_dtw_alignment_from_cost(
+    cost_matrix: ArrayLike,
+    gamma: ArrayLike = 1.0,
+    *,
+    x_lengths: ArrayLike | None = None,
+    y_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
+    implementation: Implementation = None,
+    **options: Unpack[PathOptions],
+) -> Array:
+    """The expected alignment of `soft_dtw_from_cost`.
+
+    Args:
+        cost_matrix: see `soft_dtw_from_cost`.
+        gamma: see `soft_dtw`.
+        x_lengths: see `tempalign.dtw_from_cost`.
+        y_lengths: see `tempalign.dtw_from_cost`.
+        checkpoint: see `soft_dtw_alignment`.
+        implementation: see `tempalign.explain`.
+        **options: filled in by `with_path_options`.
+
+    Returns:
+        ``[..., n, m]``, see `soft_dtw_alignment`.
+
+    Raises:
+        ValueError: see `soft_dtw`.
+        TypeError: see `soft_dtw`.
+
+    Source:
+        Cuturi and Blondel, ICML 2017, Algorithm 2.
+
+    Example:
+        >>> import jax.numpy as jnp, tempalign
+        >>> tempalign.soft_dtw_alignment_from_cost(jnp.zeros((2, 2)), diagonal=False).tolist()
+        [[1.0, 0.5], [0.5, 1.0]]
+    """
+    problem = of_cost_matrix(
+        cost_matrix, x_lengths, y_lengths, options, gamma=gamma, recompute=checkpoint
+    )
+    return evaluate.alignment("soft_dtw_alignment_from_cost", problem, implementation)
+
+
+@with_path_options
 def soft_dtw_divergence(
     x: ArrayLike,
     y: ArrayLike,
     gamma: ArrayLike = 1.0,
     *,
     cost: Cost = "sqeuclidean",
-    diagonal: bool = True,
-    band: int | None = None,
     x_lengths: ArrayLike | None = None,
     y_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
     implementation: Implementation = None,
+    **options: Unpack[PathOptions],
 ) -> Array:
     """``soft_dtw(x, y) - (soft_dtw(x, x) + soft_dtw(y, y)) / 2``.
 
@@ -191,11 +234,11 @@ def soft_dtw_divergence(
         y: see `soft_dtw`.
         gamma: see `soft_dtw`.
         cost: see `tempalign.dtw`.
-        diagonal: see `tempalign.dtw`.
-        band: see `tempalign.dtw`.
         x_lengths: see `tempalign.dtw`.
         y_lengths: see `tempalign.dtw`.
+        checkpoint: see `soft_dtw`.
         implementation: see `tempalign.explain`.
+        **options: filled in by `with_path_options`.
 
     Returns:
         ``[...]`` divergences.
@@ -213,19 +256,17 @@ def soft_dtw_divergence(
         >>> float(tempalign.soft_dtw_divergence(x, x))
         0.0
     """
-    _dispatch.select("soft_dtw_divergence", implementation)
+    if options.get("mask") is not None:
+        raise ValueError(
+            "soft_dtw_divergence takes no mask: it says which frames of x and y may meet, and the "
+            "divergence compares x with x and y with y as well; see band and max_slope"
+        )
 
     def between(a: ArrayLike, b: ArrayLike, *lengths: ArrayLike | None) -> Array:
-        return soft_dtw(
-            a,
-            b,
-            gamma,
-            cost=cost,
-            diagonal=diagonal,
-            band=band,
-            x_lengths=lengths[0],
-            y_lengths=lengths[1],
+        problem = of_sequences(
+            a, b, *lengths, options, cost=cost, gamma=gamma, recompute=checkpoint
         )
+        return evaluate.value("soft_dtw_divergence", problem, implementation)
 
     cross = between(x, y, x_lengths, y_lengths)
     own = between(x, x, x_lengths, x_lengths) + between(y, y, y_lengths, y_lengths)

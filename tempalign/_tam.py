@@ -1,22 +1,19 @@
 """TAM / OTAM: the open-ended alignment score of few-shot video classification."""
 
 import numbers
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
-from tempalign import _checks, _costs, _dispatch
-from tempalign._problem import Problem, of_cost_matrix, of_sequences
-from tempalign._recurrence import Moves
+from tempalign._engine import checks, costs, evaluate, model
+from tempalign._engine.options import renamed
+from tempalign._engine.problem import Problem, of_cost_matrix, of_sequences
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 Boundary = Literal["paper", "edge"]
 
-# The columns, padding included, in which a path may move along the query; the last one always.
-_MOVES = {
-    "paper": Moves(row_columns=(0,)),
-    "edge": Moves(row_columns=(0, 1)),
-}
+_NAMES = ("query", "support")
 
 
+@renamed(x_lengths="query_lengths", y_lengths="support_lengths")
 def tam_distance(
     query: ArrayLike,
     support: ArrayLike,
@@ -26,8 +23,9 @@ def tam_distance(
     cosine_damping: float = 0.0,
     boundary: Boundary = "paper",
     symmetric: bool = False,
-    x_lengths: ArrayLike | None = None,
-    y_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    support_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
     implementation: Implementation = None,
 ) -> Array:
     r"""The temporal alignment module's score: every support frame finds its place in the query.
@@ -51,7 +49,7 @@ def tam_distance(
         support: ``[..., m, F]`` sequence (columns); leading axes broadcast like NumPy:
             ``tam_distance(queries[:, None], supports)`` is ``[num_queries, num_supports]``.
         gamma: temperature of the soft minimum, a positive scalar (the paper's lambda). A static 0
-            selects the hard minimum; a traced value <= 0 gives NaN.
+            selects the hard minimum, a traced 0 gives NaN.
         cost: see `tempalign.dtw`. The paper's is ``"cosine"``, 1 - cosine similarity.
         cosine_damping: added to the product of norms in the cosine's denominator, >= 0; the
             common few-shot code has 0.01. Only with ``cost="cosine"``.
@@ -59,9 +57,10 @@ def tam_distance(
             lets a path move along the query in the support's first column; the same under the
             hard minimum, up to 0.75 apart at gamma 1.
         symmetric: add the score with query and support exchanged, as that code does.
-        x_lengths: true lengths of `query`, integers that broadcast against the leading axes;
+        query_lengths: true lengths of `query`, integers that broadcast to its leading axes;
             frames past them (NaN and inf included) change nothing. None: n.
-        y_lengths: likewise for `support`. None: m.
+        support_lengths: likewise for `support`. None: m.
+        checkpoint: see `tempalign.soft_dtw`.
         implementation: see `tempalign.explain`.
 
     Returns:
@@ -85,29 +84,26 @@ def tam_distance(
         >>> float(tempalign.dtw(moments, clip, cost="cosine"))  # but does not fill it
         2.0
     """
-    _dispatch.select("tam_distance", implementation)
-    _checks.choice(boundary, "boundary", tuple(_MOVES))
-    _checks.flag(symmetric, "symmetric")
-    local = _local_cost(cost, cosine_damping)
-    moves = _MOVES[boundary]
-    names = ("query", "support")
-    problem = of_sequences(query, support, x_lengths, y_lengths, local, moves, names=names)
-    score = _score(problem, gamma)
+    checks.flag(symmetric, "symmetric")
+    options = _Options(boundary, cost, cosine_damping, gamma, checkpoint)
+    problem = options.problem(query, support, query_lengths, support_lengths, _NAMES)
+    score = evaluate.value("tam_distance", problem, implementation)
     if symmetric:
-        names = ("support", "query")
-        back = of_sequences(support, query, y_lengths, x_lengths, local, moves, names=names)
-        score = score + _score(back, gamma)
+        back = options.problem(support, query, support_lengths, query_lengths, _NAMES[::-1])
+        score = score + evaluate.value("tam_distance", back, implementation)
     return score
 
 
+@renamed(x_lengths="query_lengths", y_lengths="support_lengths")
 def tam_distance_from_cost(
     cost_matrix: ArrayLike,
     gamma: ArrayLike = 0.1,
     *,
     boundary: Boundary = "paper",
     symmetric: bool = False,
-    x_lengths: ArrayLike | None = None,
-    y_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    support_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
     implementation: Implementation = None,
 ) -> Array:
     """TAM's score on given local costs.
@@ -118,8 +114,9 @@ def tam_distance_from_cost(
         gamma: see `tam_distance`.
         boundary: see `tam_distance`.
         symmetric: see `tam_distance`.
-        x_lengths: see `tempalign.dtw_from_cost`.
-        y_lengths: see `tempalign.dtw_from_cost`.
+        query_lengths: see `tempalign.dtw_from_cost`.
+        support_lengths: see `tempalign.dtw_from_cost`.
+        checkpoint: see `tempalign.soft_dtw`; the costs themselves are there anyway.
         implementation: see `tempalign.explain`.
 
     Returns:
@@ -139,28 +136,168 @@ def tam_distance_from_cost(
         >>> float(tempalign.tam_distance_from_cost(cost, 0.0))  # column by column, downwards
         1.0
     """
-    _dispatch.select("tam_distance_from_cost", implementation)
-    _checks.choice(boundary, "boundary", tuple(_MOVES))
-    _checks.flag(symmetric, "symmetric")
-    moves = _MOVES[boundary]
-    costs = _checks.cost_matrix(cost_matrix)
-    score = _score(of_cost_matrix(costs, x_lengths, y_lengths, moves), gamma)
+    checks.flag(symmetric, "symmetric")
+    options = _Options(boundary, "given", 0.0, gamma, checkpoint)
+    matrix = checks.cost_matrix(cost_matrix)
+    problem = options.given(matrix, query_lengths, support_lengths, _NAMES)
+    score = evaluate.value("tam_distance_from_cost", problem, implementation)
     if symmetric:
-        back = of_cost_matrix(costs.mT, y_lengths, x_lengths, moves)
-        score = score + _score(back, gamma)
+        back = options.given(matrix.mT, support_lengths, query_lengths, _NAMES[::-1])
+        score = score + evaluate.value("tam_distance_from_cost", back, implementation)
     return score
 
 
-def _score(problem: Problem, gamma: ArrayLike) -> Array:
-    temperature = _checks.gamma(gamma, problem.dtype)
-    return problem.value() if temperature is None else problem.soft_value(temperature)
+def tam_alignment(
+    query: ArrayLike,
+    support: ArrayLike,
+    gamma: ArrayLike = 0.1,
+    *,
+    cost: Cost = "cosine",
+    cosine_damping: float = 0.0,
+    boundary: Boundary = "paper",
+    query_lengths: ArrayLike | None = None,
+    support_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
+    implementation: Implementation = None,
+) -> Array:
+    """Where TAM finds the frames of the support in the query: its expected alignment.
+
+    The gradient of `tam_distance` in the local costs: the probability that a query frame (row) is
+    matched with a support frame (column). Under ``boundary="paper"`` each column sums to 1.
+
+    Args:
+        query: see `tam_distance`.
+        support: see `tam_distance`.
+        gamma: see `tam_distance`; a static 0 gives a path of zeros and ones.
+        cost: see `tam_distance`.
+        cosine_damping: see `tam_distance`.
+        boundary: see `tam_distance`.
+        query_lengths: see `tam_distance`.
+        support_lengths: see `tam_distance`.
+        checkpoint: see `tam_distance`.
+        implementation: see `tempalign.explain`.
+
+    Returns:
+        ``[..., n, m]``, 0 past the lengths.
+
+    Raises:
+        ValueError: see `tam_distance`.
+        TypeError: see `tam_distance`.
+
+    Source:
+        Cao et al., CVPR 2020, Eq. 5 and 6.
+
+    Example:
+        >>> import jax.numpy as jnp, tempalign
+        >>> moments = jnp.eye(4)
+        >>> tempalign.tam_alignment(moments, moments[1:3], 0.0).astype(int).tolist()
+        [[0, 0], [1, 0], [0, 1], [0, 0]]
+    """
+    options = _Options(boundary, cost, cosine_damping, gamma, checkpoint)
+    problem = options.problem(query, support, query_lengths, support_lengths, _NAMES)
+    return evaluate.alignment("tam_alignment", problem, implementation)
 
 
-def _local_cost(cost: Cost, damping: float) -> Cost:
+def tam_alignment_from_cost(
+    cost_matrix: ArrayLike,
+    gamma: ArrayLike = 0.1,
+    *,
+    boundary: Boundary = "paper",
+    query_lengths: ArrayLike | None = None,
+    support_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
+    implementation: Implementation = None,
+) -> Array:
+    """The expected alignment of `tam_distance_from_cost`.
+
+    Args:
+        cost_matrix: see `tam_distance_from_cost`.
+        gamma: see `tam_distance`.
+        boundary: see `tam_distance`.
+        query_lengths: see `tempalign.dtw_from_cost`.
+        support_lengths: see `tempalign.dtw_from_cost`.
+        checkpoint: see `tam_distance_from_cost`.
+        implementation: see `tempalign.explain`.
+
+    Returns:
+        ``[..., n, m]``, see `tam_alignment`.
+
+    Raises:
+        ValueError: see `tam_distance`.
+        TypeError: see `tam_distance`.
+
+    Source:
+        Cao et al., CVPR 2020, Eq. 5 and 6.
+
+    Example:
+        >>> import jax.numpy as jnp, tempalign
+        >>> cost = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> tempalign.tam_alignment_from_cost(cost, 0.0).astype(int).tolist()
+        [[0, 0], [0, 0], [1, 1]]
+    """
+    options = _Options(boundary, "given", 0.0, gamma, checkpoint)
+    problem = options.given(cost_matrix, query_lengths, support_lengths, _NAMES)
+    return evaluate.alignment("tam_alignment_from_cost", problem, implementation)
+
+
+class _Options(NamedTuple):
+    """What makes TAM's problem, as the caller gave it."""
+
+    boundary: Boundary
+    cost: model.LocalCost
+    cosine_damping: float
+    gamma: ArrayLike
+    checkpoint: bool
+
+    def problem(
+        self,
+        query: ArrayLike,
+        support: ArrayLike,
+        query_lengths: ArrayLike | None,
+        support_lengths: ArrayLike | None,
+        names: tuple[str, str],
+    ) -> Problem:
+        """That of two batches of sequences."""
+        return of_sequences(
+            query,
+            support,
+            query_lengths,
+            support_lengths,
+            self._model(),
+            cost=_local_cost(self.cost, self.cosine_damping),
+            gamma=self.gamma,
+            recompute=self.checkpoint,
+            names=names,
+        )
+
+    def given(
+        self,
+        cost_matrix: ArrayLike,
+        query_lengths: ArrayLike | None,
+        support_lengths: ArrayLike | None,
+        names: tuple[str, str],
+    ) -> Problem:
+        """That of given local costs."""
+        return of_cost_matrix(
+            cost_matrix,
+            query_lengths,
+            support_lengths,
+            self._model(),
+            gamma=self.gamma,
+            recompute=self.checkpoint,
+            names=names,
+        )
+
+    def _model(self) -> model.Model:
+        checks.choice(self.boundary, "boundary", get_args(Boundary))
+        return model.tam(self.boundary)
+
+
+def _local_cost(cost: model.LocalCost, damping: float) -> model.LocalCost:
     if not isinstance(damping, numbers.Real) or not 0 <= damping < float("inf"):
         raise ValueError(f"cosine_damping must be a finite number >= 0, got {damping!r}")
     if damping == 0:
         return cost
     if cost != "cosine":
         raise ValueError(f'cosine_damping is for cost="cosine", got cost={cost!r}')
-    return _costs.DampedCosine(float(damping))
+    return costs.DampedCosine(float(damping))

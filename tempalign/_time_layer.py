@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempalign import _checks
+from tempalign._engine import checks
 from tempalign._types import Array, ArrayLike
 
 Arrangement = Literal["spatial", "temporal"]
@@ -69,17 +69,17 @@ def time_layer(
         [[0, 1], [2, 3]]
     """
     video = _video(frames)
-    side = _checks.positive_int(n, "n")
-    count = _checks.positive_int(num_frames, "num_frames")
+    side = checks.positive_int(n, "n")
+    count = checks.positive_int(num_frames, "num_frames")
     if count * side**2 > _MOST_SHOWN:
         raise ValueError(
             f"num_frames * n**2 must be at most {_MOST_SHOWN}, got {count} * {side}**2"
         )
-    _checks.choice(arrangement, "arrangement", get_args(Arrangement))
+    checks.choice(arrangement, "arrangement", get_args(Arrangement))
     height, width = _size(size, video.shape[-3:-1], side)
-    checked = _checks.lengths(lengths, video.shape[-4], "lengths")
+    checked = checks.lengths(lengths, video.shape[-4], "lengths")
     if checked is not None:
-        lead = _checks.broadcast_shapes({"frames": video.shape[:-4], "lengths": checked.shape})
+        lead = checks.broadcast_shapes({"frames": video.shape[:-4], "lengths": checked.shape})
         video = jnp.broadcast_to(video, lead + video.shape[-4:])
         checked = jnp.broadcast_to(checked, lead)
     return _rearrange(video, checked, side, count, arrangement, (height, width))
@@ -160,7 +160,7 @@ def _size(size: tuple[int, int] | None, given: tuple[int, ...], n: int) -> tuple
     if size is None:
         height, width = given
     elif isinstance(size, (tuple, list)) and len(size) == 2:
-        height, width = (_checks.positive_int(side, "size") for side in size)
+        height, width = (checks.positive_int(side, "size") for side in size)
     else:
         raise ValueError(f"size must be (height, width) or None, got {size!r}")
     if height % n or width % n:

@@ -1,21 +1,22 @@
 """DejaVid's time-weighted DTW."""
 
-from functools import partial
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 
-from tempalign import _checks, _costs, _dispatch, _hard, _path_cost
-from tempalign._path_cost import Operands
-from tempalign._problem import inputs, lane_ends, stored, to_lanes
-from tempalign._recurrence import Ends, Moves
-from tempalign._shards import alike
-from tempalign._types import Array, ArrayLike, Implementation, ImplementationName
+from tempalign._engine import checks, model
+from tempalign._engine.along_path import Operands
+from tempalign._engine.backends import choose
+from tempalign._engine.options import renamed
+from tempalign._engine.problem import Inputs, inputs, pair_lengths, stored
+from tempalign._engine.recurrence import Ends
+from tempalign._engine.shards import alike
+from tempalign._engine.weighted import Static, distance, wide_dtype
+from tempalign._types import Array, ArrayLike, Implementation
 
 PATH_PRECISIONS = ("float32", "float16")
 
 
+@renamed(y_lengths="centroid_lengths")
 def weighted_dtw(
     x: ArrayLike,
     centroid: ArrayLike,
@@ -25,7 +26,7 @@ def weighted_dtw(
     path_from: tuple[ArrayLike, ArrayLike | None] | None = None,
     path_precision: str = "float32",
     x_lengths: ArrayLike | None = None,
-    y_lengths: ArrayLike | None = None,
+    centroid_lengths: ArrayLike | None = None,
     implementation: Implementation = None,
 ) -> Array:
     r"""Time-weighted DTW distance between sequences and (class) centroids.
@@ -34,9 +35,10 @@ def weighted_dtw(
         \min_\pi \sum_{(i, j) \in \pi} \sum_k w_{ik} |c_{ik} - x_{jk}|
 
     Without diagonal moves (the default, as in the paper) every path has ``Tc + T - 1`` cells.
-    The path itself is not differentiated: gradients are those of the sum along it, in reverse mode
-    and of first order (for others, `tempalign.dtw_from_cost` of an explicit cost matrix). Where
-    ``c == x`` the gradient of the absolute value is 0.
+    The path itself is not differentiated: gradients are those of the sum along it. They are made
+    for reverse mode; Hessians (``jax.hessian``, or reverse over reverse) work on ``"xla"``, for
+    small problems. For forward mode take `tempalign.dtw_from_cost` of an explicit cost matrix.
+    Where ``c == x`` the gradient of the absolute value is 0.
 
     Ties when tracing back: the step in the centroid only if strictly smaller, else in the sample;
     with `diagonal`, the centroid if strictly smaller than both others, else the sample if
@@ -64,14 +66,15 @@ def weighted_dtw(
             the path; the distance along it and the gradients stay float32. Costs are then about
             2e-4 off, and fewer than one path in a hundred another one of about the same length.
             XLA looks for it in float32 all the same. Or ``"float32"``.
-        x_lengths: true lengths of `x`, integers that broadcast against its leading axes; frames
+        x_lengths: true lengths of `x`, integers that broadcast to its leading axes; frames
             past them (NaN and inf included) change nothing and get gradient 0. None: T.
-        y_lengths: likewise for `centroid` and `weight`. None: Tc.
+        centroid_lengths: likewise for `centroid` and `weight`. None: Tc.
         implementation: see `tempalign.explain`.
 
     Returns:
-        ``[...]`` distances: float64 for float64 input, else float32. Traced lengths outside 1..T
-        give NaN.
+        ``[...]`` distances: float64 for float64 input, else float32. NaN, with its gradient,
+        where a sequence or what decides its path has NaN inside, and for traced lengths outside
+        1..T.
 
     Raises:
         ValueError: shapes that do not fit, a length outside 1..T, an unknown implementation or
@@ -89,11 +92,12 @@ def weighted_dtw(
         >>> jax.jit(tempalign.weighted_dtw)(videos[:, None], centroids).shape
         (2, 4)
     """
-    _checks.choice(path_precision, "path_precision", PATH_PRECISIONS)
+    checks.choice(path_precision, "path_precision", PATH_PRECISIONS)
+    checks.flag(diagonal, "diagonal")
     live = _centroid_and_weight(centroid, weight, "centroid", "weight")
-    given = inputs(x, live[0], x_lengths, y_lengths, names=("x", "centroid"), keep_half=True)
+    given = inputs(x, live[0], x_lengths, centroid_lengths, names=("x", "centroid"), keep_half=True)
     pairs = given.pairs
-    wide = _wide_dtype(given.x, given.y)
+    wide = wide_dtype(given.x, given.y)
 
     def rows_of(operand: Array) -> Array:
         """A centroid or weight in the grouping of the live centroid."""
@@ -102,111 +106,60 @@ def weighted_dtw(
 
     decides = None
     if path_from is not None:
-        centroid0, weight0 = jax.lax.stop_gradient(_decider(path_from, live[0].shape))
-        decides = rows_of(centroid0), rows_of(weight0)
+        decider = jax.lax.stop_gradient(_decider(path_from, live[0].shape))
+        decides = rows_of(decider[0]), rows_of(decider[1])
     operands = Operands(given.x, given.y, rows_of(live[1]))
     operands, decides = alike((operands, decides))
-    taken = _dispatch.select("weighted_dtw", implementation, operands)
     tc, t = given.y.shape[2], given.x.shape[2]
-    ends = lane_ends(given.y_lengths, given.x_lengths, tc, t, pairs)
-    options = _Options(taken, diagonal, path_precision == "float16")
-    values = _lane_distance(options, operands, decides, ends)
-    values = pairs.restore(values.reshape(pairs.sizes))
-    return _checks.nan_where_invalid(values, (given.x_lengths, t), (given.y_lengths, tc))
+    ends = None
+    if given.x_lengths is not None or given.y_lengths is not None:
+        rows = pair_lengths(tc if given.y_lengths is None else given.y_lengths, tc, pairs)
+        columns = pair_lengths(t if given.x_lengths is None else given.x_lengths, t, pairs)
+        ends = Ends(rows.reshape(-1) - 1, columns.reshape(-1) - 1)
+    spoiled = _spoiled(operands, decides, given, wide)
+    # What is not finite decides the distance alone; 0 times it must not reach another pair.
+    operands, decides = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0), (operands, decides))
+    described = model.weighted(bool(diagonal), path_precision == "float16")
+    choice = choose("weighted_dtw", described, operands, implementation)
+    spoiled, ends, operands, decides = alike((spoiled, ends, operands, decides))
+    values = distance(Static(described, choice), operands, decides, ends, spoiled)
+    return pairs.restore(values.reshape(pairs.sizes))
 
 
-class _Options(NamedTuple):
-    """What a call is compiled for.
-
-    Attributes:
-        taken: the implementation.
-        diagonal: as given.
-        half_paths: whether float16 may decide the paths.
-    """
-
-    taken: ImplementationName
-    diagonal: bool
-    half_paths: bool
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _lane_distance(
-    options: _Options,
-    operands: Operands,
-    decides: tuple[Array, Array] | None,
-    ends: Ends | None,
+def _spoiled(
+    operands: Operands, decides: tuple[Array, Array] | None, given: Inputs, dtype: jnp.dtype
 ) -> Array:
-    """Distances ``[S*A*C]``; `decides` is the centroid and weight that choose the paths."""
-    if decides is None and options.taken == "xla":
-        return _hard.value(_lane_costs(_wide(operands)), ends, Moves(options.diagonal))
-    value, _ = _lane_distance_forward(options, operands, decides, ends)
-    return value
+    """``[S*A*C]``: 0 where all is finite and in range, NaN where something is not a number or a
+    traced length out of range, inf where something is infinite."""
 
-
-def _lane_distance_forward(
-    options: _Options,
-    operands: Operands,
-    decides: tuple[Array, Array] | None,
-    ends: Ends | None,
-) -> tuple[Array, tuple[Operands, Any]]:
-    if options.taken != "xla":
-        value, paths = _dispatch.kernels("weighted_dtw").forward(
-            operands,
-            decides,
-            ends,
-            diagonal=options.diagonal,
-            half_paths=options.half_paths,
-            interpret=options.taken == "pallas_interpret",
+    def seen(arrays: tuple[Array, ...]) -> tuple[Array, Array]:
+        """Whether NaN and whether inf is in each ``[S, R]`` of ``[S, R, frames, F]``."""
+        kinds = (jnp.isnan, jnp.isinf)
+        nan, infinite = (
+            sum(jnp.any(kind(a), axis=(2, 3)) for a in arrays) > 0 for kind in kinds
         )
-        return value, (operands, paths)
-    live = _wide(operands)
-    chooser = live if decides is None else _wide(Operands(operands.x, *decides))
-    value, rows = _hard.path(_lane_costs(chooser), ends, Moves(options.diagonal))
-    if decides is not None:
-        value = _path_cost.path_cost(live, rows)
-    return value, (operands, rows)
+        return nan, infinite
 
-
-def _lane_distance_backward(
-    options: _Options, residuals: tuple[Operands, Any], cotangent: Array
-) -> tuple[Operands, None, None]:
-    operands, paths = residuals
-    if options.taken == "xla":
-        gradients = _path_cost.path_gradients(_wide(operands), paths, cotangent)
-    else:
-        gradients = _dispatch.kernels("weighted_dtw").backward(
-            operands, paths, cotangent, interpret=options.taken == "pallas_interpret"
-        )
-    return jax.tree.map(lambda g, o: g.astype(o.dtype), gradients, operands), None, None
-
-
-_lane_distance.defvjp(_lane_distance_forward, _lane_distance_backward)
-
-
-def _wide_dtype(*arrays: Array) -> Any:
-    """What is computed in: float32, or float64 if one of the arrays is."""
-    return jnp.result_type(jnp.float32, *arrays)
-
-
-def _wide(operands: Operands) -> Operands:
-    """The operands in the dtype that is computed in."""
-    dtype = _wide_dtype(*operands)
-    return Operands(*(operand.astype(dtype) for operand in operands))
-
-
-def _lane_costs(operands: Operands) -> Array:
-    return to_lanes(_costs.weighted_manhattan(*operands))
+    x_nan, x_inf = seen((operands.x,))
+    class_nan, class_inf = seen((operands.centroid, operands.weight, *(decides or ())))
+    nan = x_nan[:, :, None] | class_nan[:, None] | (x_inf[:, :, None] & class_inf[:, None])
+    infinite = x_inf[:, :, None] | class_inf[:, None]
+    for lengths, size in ((given.x_lengths, given.x), (given.y_lengths, given.y)):
+        if lengths is not None:
+            nan |= ~given.pairs.pair_rows(checks.in_range(jnp.asarray(lengths), size.shape[2]))
+    zero = jnp.zeros(nan.shape, dtype)
+    return jnp.where(nan, jnp.nan, jnp.where(infinite, jnp.inf, zero)).reshape(-1)
 
 
 def _centroid_and_weight(
     centroid: ArrayLike, weight: ArrayLike | None, name: str, weight_name: str
 ) -> tuple[Array, Array]:
     """Centroid and weight as arrays of one shape."""
-    centroid = _checks.sequence(centroid, name)
+    centroid = checks.sequence(centroid, name)
     if weight is None:
         return centroid, jnp.ones_like(centroid)
-    weight = _checks.floating(weight, weight_name)
-    shape = _checks.broadcast_shapes({name: centroid.shape, weight_name: weight.shape})
+    weight = checks.floating(weight, weight_name)
+    shape = checks.broadcast_shapes({name: centroid.shape, weight_name: weight.shape})
     if shape[-2:] != centroid.shape[-2:]:
         raise ValueError(
             f"{weight_name} must broadcast against {name} {centroid.shape}, got {weight.shape}"

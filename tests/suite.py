@@ -143,7 +143,7 @@ class WeightedDtwSuite:
             c[b, c_lengths[b] :] = poison
             w[b, c_lengths[b] :] = poison
         got = self.value_and_grads(
-            x, c, w, diagonal=diagonal, x_lengths=x_lengths, y_lengths=c_lengths
+            x, c, w, diagonal=diagonal, x_lengths=x_lengths, centroid_lengths=c_lengths
         )
         for b in range(batch):
             n, m = c_lengths[b], x_lengths[b]

@@ -53,8 +53,9 @@ def test_barycenter_of_one_series_is_itself():
 @pytest.mark.parametrize("diagonal", [True, False])
 def test_objective_never_rises_and_the_end_is_a_fixed_point(diagonal):
     series = np.stack([warped_copies(seed=s) for s in range(4)])
-    center, objective = tempalign.dba(series, diagonal=diagonal, return_objective=True)
+    center, objective, converged = tempalign.dba(series, diagonal=diagonal, return_objective=True)
     assert objective.shape == (4, 101)
+    assert np.all(converged)
     assert np.all(np.diff(objective, axis=-1) <= 0)
     assert np.all(objective[:, -1] < objective[:, 0])
     again = tempalign.dba(series, diagonal=diagonal, init=center)

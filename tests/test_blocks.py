@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tempalign
-from tempalign import _problem
+from tempalign._engine import evaluate
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_blocks_change_nothing(monkeypatch, function, x_lead, y_lead, lengths):
         values = function(x, y, **options)
         return values, jax.grad(lambda *xy: function(*xy, **options).sum(), (0, 1))(x, y)
 
-    monkeypatch.setitem(_problem._CELLS_AT_ONCE, "cpu", 2**30)
+    monkeypatch.setitem(evaluate._CELLS_AT_ONCE, "cpu", 2**30)
     whole = value_and_gradients(x, y)
-    monkeypatch.setitem(_problem._CELLS_AT_ONCE, "cpu", 2 * 5 * 6 * 8)
+    monkeypatch.setitem(evaluate._CELLS_AT_ONCE, "cpu", 2 * 5 * 6 * 8)
     assert "scan" in str(jax.make_jaxpr(function)(jnp.asarray(x), jnp.asarray(y)))
     chex.assert_trees_all_close(value_and_gradients(x, y), whole, rtol=1e-5, atol=1e-5)
     # With too many cells to keep their alignments, these are computed again for the gradient.
-    monkeypatch.setattr(_problem, "_CELLS_KEPT", 0)
+    monkeypatch.setattr(evaluate, "_CELLS_KEPT", 0)
     chex.assert_trees_all_close(value_and_gradients(x, y), whole, rtol=1e-5, atol=1e-5)
 
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tempalign import _checks
+from tempalign._engine import checks
 from tempalign._barycenter import dba
-from tempalign._tse import resample
+from tempalign._resample import resample
 from tempalign._types import Array, ArrayLike, Implementation
 from tempalign._weighted_dtw import PATH_PRECISIONS, weighted_dtw
 
@@ -77,7 +77,7 @@ class DejaVidHead(nnx.Module):
                 missing `rngs`.
         """
         shape = tuple(
-            _checks.positive_int(value, name)
+            checks.positive_int(value, name)
             for value, name in (
                 (num_classes, "num_classes"),
                 (num_steps, "num_steps"),
@@ -86,8 +86,8 @@ class DejaVidHead(nnx.Module):
         )
         if num_classes < 2:
             raise ValueError(f"num_classes must be >= 2, got {num_classes}")
-        _checks.choice(weight_init, "weight_init", ("ones", "normal"))
-        _checks.choice(path_precision, "path_precision", PATH_PRECISIONS)
+        checks.choice(weight_init, "weight_init", ("ones", "normal"))
+        checks.choice(path_precision, "path_precision", PATH_PRECISIONS)
         log_weights = jnp.zeros(shape)
         if weight_init == "normal":
             if rngs is None:
@@ -125,7 +125,7 @@ class DejaVidHead(nnx.Module):
         Raises:
             ValueError: a series that does not fit the head, or what `tempalign.dba` refuses.
         """
-        samples = _checks.sequence(series, "series")
+        samples = checks.sequence(series, "series")
         classes, steps, features = self.centroids.shape
         if samples.ndim != 4 or (samples.shape[0], samples.shape[3]) != (classes, features):
             raise ValueError(
@@ -158,7 +158,7 @@ class DejaVidHead(nnx.Module):
             ValueError: see `tempalign.weighted_dtw`.
             TypeError: see `tempalign.weighted_dtw`.
         """
-        x = _checks.sequence(x, "x")
+        x = checks.sequence(x, "x")
         path_from = None
         if self.path_centroids is not None and self.path_log_weights is not None:
             path_from = (self.path_centroids[...], jnp.exp(self.path_log_weights[...]))

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from tempalign import _checks, _costs
+from tempalign._engine import checks
+from tempalign._engine.costs import unit
 from tempalign._dtw import dtw_from_cost
 from tempalign._tam import Boundary, tam_distance_from_cost
-from tempalign._types import Array, ArrayLike
+from tempalign._types import Array, ArrayLike, Implementation
 
 Matching = Literal["min", "mean", "diagonal", "dtw", "tam", "tam_symmetric"]
 
@@ -41,6 +42,7 @@ class FewShotHead(nnx.Module):
         matching: see above.
         gamma: temperature of the soft minimum of the two TAM distances, the paper's lambda.
         boundary: of the two TAM distances, see `tempalign.tam_distance`.
+        implementation: see `tempalign.explain`.
 
     Source:
         Cao et al., "Few-Shot Video Classification via Temporal Alignment", CVPR 2020, Sec. 3.2
@@ -68,6 +70,7 @@ class FewShotHead(nnx.Module):
         gamma: ArrayLike = 0.1,
         boundary: Boundary = "paper",
         encoder: Callable[[Array], Array] | None = None,
+        implementation: Implementation = None,
     ):
         """Makes a head; only its encoder, if it has one, has parameters.
 
@@ -78,17 +81,19 @@ class FewShotHead(nnx.Module):
             boundary: ``"paper"`` or ``"edge"``, see `tempalign.tam_distance`.
             encoder: an NNX module, or any function, from frames ``[..., T, F]`` to frames
                 ``[..., T', D]``: a learnable projection is ``nnx.Linear(F, D, rngs=rngs)``.
+            implementation: see `tempalign.explain`.
 
         Raises:
             ValueError: an unknown matching or boundary, a gamma that is negative or not finite.
         """
-        _checks.choice(matching, "matching", MATCHINGS)
-        _checks.choice(boundary, "boundary", get_args(Boundary))
-        _checks.gamma(gamma, jnp.dtype(jnp.float32))
+        checks.choice(matching, "matching", MATCHINGS)
+        checks.choice(boundary, "boundary", get_args(Boundary))
+        checks.gamma(gamma, jnp.dtype(jnp.float32))
         self.encoder = encoder
         self.matching = matching
         self.gamma = gamma
         self.boundary = boundary
+        self.implementation = implementation
 
     def encode(self, frames: ArrayLike) -> Array:
         """Returns what is compared: encoded frames ``[..., T, D]`` of length 1.
@@ -103,11 +108,11 @@ class FewShotHead(nnx.Module):
             ValueError: a wrong shape.
             TypeError: frames that are not floating point.
         """
-        x = _checks.sequence(frames, "frames")
+        x = checks.sequence(frames, "frames")
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.encoder is not None:
-            x = _checks.sequence(self.encoder(x), "the encoder's output")
-        return _costs._unit(x)
+            x = checks.sequence(self.encoder(x), "the encoder's output")
+        return unit(x)
 
     def frame_costs(self, query: ArrayLike, support: ArrayLike) -> Array:
         """Cosine distances between all frames of each query and each support sequence.
@@ -137,7 +142,7 @@ class FewShotHead(nnx.Module):
             ValueError: a wrong shape, or n != m for the diagonal.
             TypeError: costs that are not floating point.
         """
-        costs = _checks.cost_matrix(costs)
+        costs = checks.cost_matrix(costs)
         if self.matching == "min":
             return jnp.min(costs, axis=(-2, -1))
         if self.matching == "mean":
@@ -150,12 +155,13 @@ class FewShotHead(nnx.Module):
                 )
             return jnp.mean(jnp.diagonal(costs, axis1=-2, axis2=-1), axis=-1)
         if self.matching == "dtw":
-            return dtw_from_cost(costs)
+            return dtw_from_cost(costs, implementation=self.implementation)
         return tam_distance_from_cost(
             costs,
             self.gamma,
             boundary=self.boundary,
             symmetric=self.matching == "tam_symmetric",
+            implementation=self.implementation,
         )
 
     def distances(self, query: ArrayLike, support: ArrayLike) -> Array:
@@ -202,7 +208,7 @@ class FewShotHead(nnx.Module):
         given = jnp.asarray(labels)
         if not jnp.issubdtype(given.dtype, jnp.integer):
             raise TypeError(f"labels must be integers, got dtype {given.dtype}")
-        classes = _checks.broadcast_to(given, logits.shape[:-1], "labels", "the queries")
+        classes = checks.broadcast_to(given, logits.shape[:-1], "labels", "the queries")
         log_probabilities = jax.nn.log_softmax(logits)
         chosen = jnp.take_along_axis(log_probabilities, classes[..., None], -1, mode="fill")
         # Negative indices count from the end: a plausible number for a wrong label.
@@ -211,11 +217,11 @@ class FewShotHead(nnx.Module):
 
 def _episode(query: ArrayLike, support: ArrayLike) -> tuple[Array, Array]:
     """Checks the shapes of an episode, or of a batch of them."""
-    q, s = _checks.sequence(query, "query"), _checks.sequence(support, "support")
+    q, s = checks.sequence(query, "query"), checks.sequence(support, "support")
     if q.ndim < 3 or s.ndim != q.ndim + 1 or q.shape[:-3] != s.shape[:-4] or 0 in s.shape:
         raise ValueError(
             "query must have shape [..., Q, T, F] and support [..., way, shot, T, F] with the "
             f"same leading axes and at least one sequence, got {q.shape} and {s.shape}"
         )
-    _checks.same_features(q, s, "query", "support")
+    checks.same_features(q, s, "query", "support")
     return q, s

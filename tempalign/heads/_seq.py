@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from tempalign import _checks
+from tempalign._engine import checks
 from tempalign._seq import SeqLoss, seq_loss
 from tempalign._soft_barycenter import soft_dtw_barycenter
 from tempalign._types import Array, ArrayLike
@@ -51,8 +51,8 @@ class SeqClassifier(nnx.Module):
         Raises:
             ValueError: a count below its minimum.
         """
-        features = _checks.positive_int(num_features, "num_features")
-        classes = _checks.positive_int(num_classes, "num_classes")
+        features = checks.positive_int(num_features, "num_features")
+        classes = checks.positive_int(num_classes, "num_classes")
         if classes < 2:
             raise ValueError(f"num_classes must be >= 2, got {num_classes}")
         self.linear = nnx.Linear(features, classes, rngs=rngs)
@@ -120,5 +120,5 @@ class SeqClassifier(nnx.Module):
             beta=beta,
             gamma=gamma,
             sequence_labels=sequence_labels,
-            lengths=lengths,
+            query_lengths=lengths,
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from flax import nnx
 
-from tempalign import _checks
+from tempalign._engine import checks
 from tempalign._time_layer import Arrangement, time_layer
 from tempalign._types import Array, ArrayLike
 
@@ -54,9 +54,9 @@ class TimeClassifier(nnx.Module):
             ValueError: a count below 1, an unknown arrangement, a size that n does not divide.
         """
         self.classifier = classifier
-        self.n = _checks.positive_int(n, "n")
-        self.num_frames = _checks.positive_int(num_frames, "num_frames")
-        _checks.choice(arrangement, "arrangement", ("spatial", "temporal"))
+        self.n = checks.positive_int(n, "n")
+        self.num_frames = checks.positive_int(num_frames, "num_frames")
+        checks.choice(arrangement, "arrangement", ("spatial", "temporal"))
         self.arrangement: Arrangement = arrangement
         if size is not None and (size[0] % n or size[1] % n):
             raise ValueError(f"size must be divisible by n={n}, got {size}")

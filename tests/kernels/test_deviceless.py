@@ -11,7 +11,8 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 import tempalign
-from tempalign import _dispatch, heads
+from tempalign import heads
+from tempalign._engine import platforms
 from tempalign.kernels import deviceless, specs
 
 pytestmark = pytest.mark.skipif(
@@ -63,7 +64,7 @@ def test_float16_paths(name, card):
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_vmap_lengths_and_every_gradient(monkeypatch, precision):
     """As many centroid steps as there may be, diagonal moves, and sizes that fill no tile."""
-    monkeypatch.setattr(_dispatch, "platform", lambda: "gpu")
+    monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
 
     def total(x, c, w, lengths):
         def distances(x, c, w, lengths):
@@ -143,7 +144,7 @@ def collectives(text):
 
 @pytest.mark.parametrize("num_devices", [1, 8])
 def test_training_step(monkeypatch, num_devices):
-    monkeypatch.setattr(_dispatch, "platform", lambda: "gpu")
+    monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
     jax.clear_caches()  # what was traced for this machine's CPU
     spec = specs.K400
     text = training_step(spec, deviceless.mesh_of("h200", num_devices))

@@ -5,7 +5,9 @@ time raises ``ValueError`` (or ``TypeError`` for a wrong kind of dtype); what is
 device (a traced length) turns the result into NaN, never into a plausible number.
 """
 
+import numbers
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import cast
 
 import jax
@@ -83,13 +85,22 @@ def broadcast_to(array: Array, shape: tuple[int, ...], name: str, target: str) -
 
 
 def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None:
-    """Checks lengths: integers, and within 1..`num_frames` where they are concrete."""
+    """Checks lengths: integers, and within 1..`num_frames` where they are concrete.
+
+    Returns:
+        int32, in which a traced length that is out of range still is; None for None.
+    """
     if value is None:
         return None
     array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
-    if not isinstance(array, jax.core.Tracer) and array.size:
+    if isinstance(array, jax.core.Tracer):
+        # Wider integers must not wrap into the range.
+        most = min(num_frames + 1, int(jnp.iinfo(array.dtype).max))
+        least = 0 if jnp.issubdtype(array.dtype, jnp.unsignedinteger) else -1
+        return jnp.clip(array, least, most).astype(jnp.int32)
+    if array.size:
         low, high = int(array.min()), int(array.max())
         if low < 1 or high > num_frames:
             raise ValueError(
@@ -98,6 +109,11 @@ def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None
             )
     # Concrete ones stay NumPy's: jnp would trace them under jit, and the band go unchecked.
     return cast(Array, array.astype(np.int32))
+
+
+def in_range(lengths: Array, num_frames: int) -> Array:
+    """Whether lengths are such as a concrete call would accept."""
+    return (lengths >= 1) & (lengths <= num_frames)
 
 
 def nan_where_invalid(value: Array, *checked: tuple[Array | None, int]) -> Array:
@@ -109,7 +125,7 @@ def nan_where_invalid(value: Array, *checked: tuple[Array | None, int]) -> Array
     """
     for array, num_frames in checked:
         if array is not None:
-            value = jnp.where((array >= 1) & (array <= num_frames), value, jnp.nan)
+            value = jnp.where(in_range(array, num_frames), value, jnp.nan)
     return value
 
 
@@ -124,8 +140,29 @@ def band(value: int | None) -> int | None:
     return int(value)
 
 
+def slope(value: float | None) -> Fraction | None:
+    """Checks an Itakura slope; as a fraction, so that windows are exact."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"max_slope must be a Python number or None, got {value!r}")
+    if not 1 <= value < float("inf"):
+        raise ValueError(
+            f"max_slope must be finite and >= 1 (1 allows the diagonal alone), got {value}"
+        )
+    return Fraction(value).limit_denominator(100)
+
+
+def gamma_range(dtype: jnp.dtype) -> tuple[float, float]:
+    """The temperatures with which `dtype` can compute: neither they nor their inverse vanish."""
+    finfo = jnp.finfo(dtype)
+    return float(finfo.tiny) * 4, float(finfo.max) * 1e-4
+
+
 def gamma(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
     """Checks a temperature; None for a static 0, which selects the hard minimum."""
+    if value is None:
+        raise ValueError("gamma must be a number, got None; 0 selects the hard minimum")
     if not isinstance(value, jax.core.Tracer):
         given = np.asarray(value)
         if given.ndim == 0 and given.dtype.kind in "iuf":
@@ -134,6 +171,12 @@ def gamma(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
             if not (given > 0 and np.isfinite(given)):
                 raise ValueError(
                     f"gamma must be positive and finite, or 0 for the hard minimum; got {given}"
+                )
+            low, high = gamma_range(dtype)
+            if not low <= given <= high:
+                raise ValueError(
+                    f"gamma must lie within {low:.1e}..{high:.1e} to be computed with in {dtype}, "
+                    f"got {given}; scale the costs, or use 0 for the hard minimum"
                 )
     return real_scalar(value, "gamma", dtype)
 
@@ -159,7 +202,12 @@ def positive_int(value: int, name: str) -> int:
 
 def flag(value: bool, name: str) -> None:
     """Checks a switch."""
-    if not isinstance(value, bool):
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be True or False, got a traced value: it is static, name it in "
+            f'jax.jit(..., static_argnames="{name}") or bind it with functools.partial'
+        )
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 

@@ -1,4 +1,4 @@
-"""Costs and gradients along given warping paths, at the price of the path alone.
+"""DejaVid's distance: sums along the paths of a hard model, at the price of the path alone.
 
 A path visits at most ``Tc + T - 1`` of the ``Tc * T`` cells, and only those cells have a
 gradient.  The loops below walk the paths cell by cell and touch one row of features at a time:
@@ -7,19 +7,24 @@ shape: 0.7 ns per path element; gathering the rows first and scattering the grad
 to 7 ns and 600 MB per four samples.) The order of additions is fixed, so results are
 deterministic.
 
+The loops have no derivative; for those of higher order the same sums are written plainly, with all
+frames of a path gathered.
+
 Shapes: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``, ``rows [P, S*A*C]`` as in
-`_hard`, with rows of the path running over the centroid.
+`hard`, with rows of the path running over the centroid.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tempalign._engine.costs import absolute
 from tempalign._types import Array
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
@@ -31,8 +36,7 @@ class Operands(NamedTuple):
     weight: Array
 
 
-@jax.jit
-@jax.custom_batching.sequential_vmap
+@jax.custom_jvp
 def path_cost(operands: Operands, rows: Array) -> Array:
     """Sum of `dist` over the cells of each path.
 
@@ -43,6 +47,84 @@ def path_cost(operands: Operands, rows: Array) -> Array:
     Returns:
         ``[S*A*C]``.
     """
+    return _walk_costs(operands, rows)
+
+
+@path_cost.defjvp
+def _path_cost_jvp(primals, tangents):
+    (operands, rows), (d_operands, _) = primals, tangents
+    _, pushed = jax.jvp(lambda given: _plain_cost(given, rows), (operands,), (d_operands,))
+    return path_cost(operands, rows), pushed
+
+
+@jax.custom_jvp
+def path_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
+    """Gradients of ``sum(cotangent * path_cost)``.
+
+    Args:
+        operands: see the module.
+        rows: paths ``[P, S*A*C]``.
+        cotangent: ``[S*A*C]``.
+
+    Returns:
+        Gradients with respect to each of the operands; 0 for |.| at 0.
+    """
+    return _walk_gradients(operands, rows, cotangent)
+
+
+@path_gradients.defjvp
+def _path_gradients_jvp(primals, tangents):
+    (operands, rows, cotangent), (d_operands, _, d_cotangent) = primals, tangents
+
+    def plain(operands: Operands, cotangent: Array) -> Operands:
+        return jax.vjp(lambda given: _plain_cost(given, rows), operands)[1](cotangent)[0]
+
+    _, pushed = jax.jvp(plain, (operands, cotangent), (d_operands, d_cotangent))
+    return path_gradients(operands, rows, cotangent), pushed
+
+
+def _plain_cost(operands: Operands, rows: Array) -> Array:
+    """`path_cost` by gathering, ``[P, S, A, C, F]`` at once; differentiable any number of times."""
+    x, centroid, weight = operands
+    (s, a, t, _), (_, c, steps, _) = x.shape, centroid.shape
+    row = rows.reshape(-1, s, a, c)
+    frame = jnp.arange(row.shape[0])[:, None, None, None] - row
+    shared = jnp.arange(s)[None, :, None, None]
+    sample, of_class = jnp.arange(a)[None, None, :, None], jnp.arange(c)[None, None, None, :]
+    step = jnp.clip(row, 0, steps - 1)
+    difference = centroid[shared, of_class, step] - x[shared, sample, jnp.clip(frame, 0, t - 1)]
+    size = jnp.sum(weight[shared, of_class, step] * absolute(difference), axis=-1)
+    return jnp.sum(jnp.where(row >= 0, size, 0), axis=0).reshape(-1)
+
+
+def _sequentially(function: F) -> F:
+    """One batch entry after the other under `vmap`: vectorised, the loops would gather."""
+    mapped = jax.custom_batching.custom_vmap(function)
+
+    @mapped.def_vmap
+    def rule(axis_size: int, in_batched: Any, *arguments: Any) -> Any:
+        del axis_size
+        leaves, treedef = jax.tree.flatten(arguments)
+        batched = jax.tree.leaves(in_batched)
+        moving = [leaf for leaf, moves in zip(leaves, batched, strict=True) if moves]
+        if not moving:
+            found = function(*arguments)
+            return found, jax.tree.map(lambda _: False, found)
+
+        def one(slices: list[Array]) -> Any:
+            rest = iter(slices)
+            given = [next(rest) if moves else leaf for leaf, moves in zip(leaves, batched, strict=True)]
+            return mapped(*jax.tree.unflatten(treedef, given))
+
+        found = lax.map(one, moving)
+        return found, jax.tree.map(lambda _: True, found)
+
+    return mapped
+
+
+@jax.jit
+@_sequentially
+def _walk_costs(operands: Operands, rows: Array) -> Array:
     x, centroid, weight = operands
     walk = _Walk(x.shape, centroid.shape)
     x, centroid, weight = walk.flatten(operands)
@@ -61,18 +143,8 @@ def path_cost(operands: Operands, rows: Array) -> Array:
 
 
 @jax.jit
-@jax.custom_batching.sequential_vmap
-def path_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
-    """Gradients of ``sum(cotangent * path_cost)``.
-
-    Args:
-        operands: see the module.
-        rows: paths ``[P, S*A*C]``.
-        cotangent: ``[S*A*C]``.
-
-    Returns:
-        Gradients with respect to each of the operands; 0 for |.| at 0.
-    """
+@_sequentially
+def _walk_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
     walk = _Walk(operands.x.shape, operands.centroid.shape)
     x, centroid, weight = walk.flatten(operands)
 

@@ -2,27 +2,31 @@
 
 import jax.numpy as jnp
 
-from tempalign import _checks, _problem
+from tempalign._engine import checks
+from tempalign._engine.integers import multiply_divide
+from tempalign._engine.options import renamed
+from tempalign._engine.problem import clear_padding
 from tempalign._types import Array, ArrayLike
 
 
-def resample(series: ArrayLike, length: int, *, lengths: ArrayLike | None = None) -> Array:
+@renamed(length="num_frames")
+def resample(series: ArrayLike, num_frames: int, *, lengths: ArrayLike | None = None) -> Array:
     """Resamples sequences to a common length, linearly in time with aligned endpoints.
 
-    Output frame ``t`` shows source time ``t (T - 1) / (length - 1)``; with ``length=1`` it is the
-    first frame.
+    Output frame ``t`` shows source time ``t (T - 1) / (num_frames - 1)``; with ``num_frames=1`` it is
+    the first frame.
 
     Args:
         series: ``[..., T, F]`` sequences; bf16 and f16 are computed in float32.
-        length: number of output frames, >= 1.
+        num_frames: number of output frames, >= 1.
         lengths: true lengths, integers that broadcast against the leading axes; frames past them
             (NaN and inf included) change nothing and get gradient 0. None: T.
 
     Returns:
-        ``[..., length, F]``; NaN where a traced length lies outside 1..T.
+        ``[..., num_frames, F]``; NaN where a traced length lies outside 1..T.
 
     Raises:
-        ValueError: a wrong shape, `length` < 1, or lengths outside 1..T.
+        ValueError: a wrong shape, `num_frames` < 1, or lengths outside 1..T.
         TypeError: a series that is not floating point, or counts that are not integers.
 
     Source:
@@ -34,21 +38,21 @@ def resample(series: ArrayLike, length: int, *, lengths: ArrayLike | None = None
         >>> tempalign.resample(jnp.array([[0.0], [2.0]]), 3)[:, 0].tolist()
         [0.0, 1.0, 2.0]
     """
-    x = _checks.sequence(series, "series")
+    x = checks.sequence(series, "series")
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    count = _checks.positive_int(length, "length")
-    num_frames = x.shape[-2]
-    x, checked = _problem.clear_padding(x, lengths, "series", "lengths")
-    last = num_frames - 1 if checked is None else jnp.clip(checked, 1, num_frames) - 1
+    count = checks.positive_int(num_frames, "num_frames")
+    given = x.shape[-2]
+    x, checked = clear_padding(x, lengths, "series", "lengths")
+    last = jnp.asarray(given if checked is None else jnp.clip(checked, 1, given), jnp.int32) - 1
     last = jnp.broadcast_to(last, x.shape[:-2])[..., None]
     # In integers until the division: the endpoints are then hit exactly.
     steps = max(count - 1, 1)
-    numerator = jnp.arange(count) * last
-    before = numerator // steps
-    fraction = ((numerator % steps) / steps).astype(x.dtype)[..., None]
+    moment = jnp.arange(count, dtype=jnp.int32).reshape((1,) * (x.ndim - 2) + (count,))
+    before, rest = multiply_divide(moment, last, steps, (count - 1, given - 1))
+    fraction = (rest / steps).astype(x.dtype)[..., None]
     after = jnp.minimum(before + 1, last)
     left = jnp.take_along_axis(x, before[..., None], axis=-2)
     right = jnp.take_along_axis(x, after[..., None], axis=-2)
     result = left + fraction * (right - left)
     valid = None if checked is None else checked[..., None, None]
-    return _checks.nan_where_invalid(result, (valid, num_frames))
+    return checks.nan_where_invalid(result, (valid, given))

@@ -12,7 +12,7 @@ import math
 
 import jax.numpy as jnp
 
-from tempalign import _checks
+from tempalign._engine import checks
 from tempalign._types import Array
 
 
@@ -31,7 +31,7 @@ class Pairs:
     @classmethod
     def of(cls, x: tuple[int, ...], y: tuple[int, ...], x_name: str, y_name: str) -> "Pairs":
         """The pairing of leading shapes `x` and `y`."""
-        rank = len(_checks.broadcast_shapes({x_name: x, y_name: y}))
+        rank = len(checks.broadcast_shapes({x_name: x, y_name: y}))
         return cls((1,) * (rank - len(x)) + x, (1,) * (rank - len(y)) + y)
 
     @property
@@ -70,6 +70,13 @@ class Pairs:
     def pair_rows(self, values: Array) -> Array:
         """Broadcasts values over the leading axes and regroups them as ``[S, A, C]``."""
         return _regroup(jnp.broadcast_to(values, self.shape), self._groups, 0)
+
+    def pair_matrices(self, matrices: Array) -> Array:
+        """Groups ``[..., n, m]`` as ``[S, A, C, n, m]``; ``[1, 1, 1, n, m]`` if all pairs share one."""
+        inner = matrices.shape[-2:]
+        if matrices.size == math.prod(inner):
+            return matrices.reshape((1, 1, 1, *inner))
+        return _regroup(jnp.broadcast_to(matrices, self.shape + inner), self._groups, 2)
 
     def restore(self, values: Array) -> Array:
         """Brings ``[S, A, C, ...]`` results back to the caller's leading axes."""

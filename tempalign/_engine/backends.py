@@ -1,0 +1,210 @@
+"""Who serves a call: the only place that selects an implementation.
+
+XLA serves everything. Another backend says of a model and the shapes of its operands why it cannot
+serve them, never of a function's name. All is decided while a call is traced; inside ``jit`` a
+failure of the compiler would come too late. On which platform a call will run is not known then:
+where kernels for one platform can serve, the call is traced for both and decided when it is
+lowered (`platforms.on_cuda`).
+"""
+
+import contextvars
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, get_args
+
+import jax
+
+from tempalign._engine import model as models
+from tempalign._engine import platforms
+from tempalign._engine.model import Model
+from tempalign._engine.shards import varies
+from tempalign._types import Implementation, ImplementationName
+
+NAMES: tuple[str, ...] = get_args(ImplementationName)
+
+
+class Choice(NamedTuple):
+    """Who serves a call.
+
+    Attributes:
+        backend: name of the implementation.
+        reasons: why those asked before it cannot serve, "" if there is none.
+        or_xla: whether XLA takes over where the call is lowered for another platform.
+    """
+
+    backend: ImplementationName
+    reasons: str
+    or_xla: bool = False
+
+
+# Where `explain` wants to be told of choices; each thread and task has its own.
+_listener: contextvars.ContextVar[list[Choice] | None] = contextvars.ContextVar(
+    "tempalign_choices", default=None
+)
+
+
+def choose(
+    function: str, model: Model, operands: Any = None, implementation: Implementation = None
+) -> Choice:
+    """The implementation that a call takes.
+
+    Args:
+        function: public name, for messages.
+        model: what is to be computed.
+        operands: the arrays it is computed from (or their shapes); None where they are not known.
+        implementation: what the caller asked for; None is the best there is, a sequence is tried
+            in order.
+
+    Raises:
+        ValueError: an unknown name or an empty sequence.
+        NotImplementedError: none of the named ones can serve; says why for each.
+    """
+    made = _choose(function, model, operands, implementation)
+    heard = _listener.get()
+    if heard is not None:
+        heard.append(made)
+    return made
+
+
+def _choose(
+    function: str, model: Model, operands: Any, implementation: Implementation
+) -> Choice:
+    wanted: Sequence[ImplementationName]
+    if implementation is None:
+        wanted = ("pallas", "xla")
+    elif isinstance(implementation, str):
+        wanted = (implementation,)
+    else:
+        wanted = tuple(implementation)
+    unknown = [name for name in wanted if name not in NAMES]
+    if unknown or not wanted:
+        raise ValueError(
+            f"implementation must be None or among {', '.join(NAMES)} (or a sequence of them), "
+            f"got {implementation!r}"
+        )
+    reasons: list[str] = []
+    for place, name in enumerate(wanted):
+        reason = _refusal(name, model, operands)
+        if reason is None:
+            or_xla = name == "pallas" and "xla" in wanted[place + 1 :]
+            return Choice(name, "; ".join(reasons), or_xla)
+        if implementation is not None or kernels_for(model) is not None:
+            reasons.append(f"{name}: {reason}")
+    raise NotImplementedError(
+        f"{function} cannot run on {' or '.join(wanted)}: {'; '.join(reasons)} "
+        "(implementation=None picks what can)"
+    )
+
+
+def kernels_for(model: Model) -> Any:
+    """The module of kernels that serves such models (some of them), or None.
+
+    It has `refuses(model, operands)`, `forward` and `backward`, and is imported when it is first
+    asked for.
+    """
+    if model.cost != "weighted_manhattan":
+        return None
+    return importlib.import_module("tempalign.kernels.weighted_dtw")
+
+
+def _refusal(name: str, model: Model, operands: Any) -> str | None:
+    """Why an implementation cannot serve, or None."""
+    if name == "xla":
+        return None
+    kernels = kernels_for(model)
+    if kernels is None:
+        return (
+            "there is no such kernel in this version (kernels serve the weighted Manhattan cost "
+            f"under the hard minimum, not {_named(model)})"
+        )
+    if name == "pallas":
+        launch = importlib.import_module("tempalign.kernels.launch")
+        if "cuda" not in platforms.present():
+            others = ", ".join(sorted(platforms.present()))
+            return f"it needs a GPU of Nvidia's, and jax runs on {others}"
+        if launch.missing() is not None:
+            return launch.missing()
+        too_old = launch.too_old()
+        if too_old is not None:
+            return too_old
+    if name == "pallas_interpret" and varies(operands):
+        return "jax interprets kernels only under shard_map(..., check_vma=False)"
+    return kernels.refuses(model, operands)
+
+
+def _named(model: Model) -> str:
+    cost = model.cost if isinstance(model.cost, str) else "a function as cost"
+    return f"{'soft' if model.soft else 'hard'} minimum with {cost}"
+
+
+def explain(
+    function: str | Callable[..., Any],
+    *arguments: Any,
+    implementation: Implementation = None,
+    **options: Any,
+) -> str:
+    """Says which implementation a call of a public function takes, and why.
+
+    Args:
+        function: a public function or its name, e.g. ``"weighted_dtw"``.
+        *arguments: the arrays of the call (or ``jax.ShapeDtypeStruct``). Nothing is computed.
+        implementation: as passed to the function.
+        **options: other options of the call.
+
+    Returns:
+        One sentence.
+
+    Raises:
+        ValueError: an unknown function or implementation name, or what the call itself raises.
+        NotImplementedError: as the call itself would.
+
+    Example:
+        >>> import jax.numpy as jnp, tempalign
+        >>> tempalign.explain(tempalign.soft_dtw, jnp.ones((5, 3)), jnp.ones((6, 3)))
+        'soft_dtw runs on xla: the only implementation in this version.'
+    """
+    name = function if isinstance(function, str) else getattr(function, "__name__", repr(function))
+    call = _public(name)
+    model = models.weighted(False) if name == "weighted_dtw" else Model()
+    if arguments:
+        made = _listen(call, arguments, {**options, "implementation": implementation})
+    else:
+        made = choose(name, model, None, implementation)
+    why = made.reasons
+    if not why and implementation is not None:
+        why = "asked for"
+    elif not why:
+        only = kernels_for(model) is None
+        why = "the only implementation in this version" if only else "the fastest that can serve"
+    if made.or_xla:
+        why += " (on xla where it is lowered for another platform)"
+    return f"{name} runs on {made.backend}: {why}."
+
+
+def _public(name: str) -> Callable[..., Any]:
+    """The public function of a name, if its implementation can be chosen."""
+    import inspect
+
+    import tempalign
+
+    known = [
+        one
+        for one in tempalign.__all__
+        if callable(getattr(tempalign, one))
+        and one != "explain"
+        and "implementation" in inspect.signature(getattr(tempalign, one)).parameters
+    ]
+    if name not in known:
+        raise ValueError(f"function must be one of {', '.join(sorted(known))}, got {name!r}")
+    return getattr(tempalign, name)
+
+
+def _listen(call: Callable[..., Any], arguments: Sequence[Any], options: dict[str, Any]) -> Choice:
+    """What the call itself chooses, found by tracing it."""
+    heard: list[Choice] = []
+    token = _listener.set(heard)
+    try:
+        jax.eval_shape(lambda *given: call(*given, **options), *arguments)
+    finally:
+        _listener.reset(token)
+    return heard[0]

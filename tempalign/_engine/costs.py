@@ -1,0 +1,265 @@
+"""Local costs between the frames of two sequences, and their derivatives.
+
+Sums of differences are accumulated over the features by rank-1 updates,
+``cost += f(x[:, k] - y[:, k])``, in unrolled blocks of `_BLOCK` features inside one ``lax.scan``.
+No ``[..., n, m, F]`` array exists at any time, the update vectorises (measured on a CPU: 0.04 ns
+per element, against 3.7 ns for broadcast-and-sum), and differences are taken before they are
+squared, so that nearby frames lose no precision to ``|x|^2 + |y|^2 - 2xy``. The pairs stand on
+the last axes, as the recurrence wants them: no matrix is ever transposed.
+
+Derivatives are summed as they are written, ``sum_j E_ij f'(x_i - y_j)``: difference by difference,
+a frame of y after the other. Multiplied out it would be a matrix product and lose, to frames that
+are far from 0, what `E` cancels; and what a pair gives must not depend on the other pairs, so no
+origin may be shared. As fast as the product on a CPU, which needs E transposed (measured).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tempalign._engine import checks
+from tempalign._types import Array, Cost
+
+NAMES = ("sqeuclidean", "euclidean", "manhattan", "cosine")
+
+_BLOCK = 16
+
+
+def matrix(x: Array, y: Array, cost: Cost) -> Array:
+    """Local costs between all frames.
+
+    A frame with NaN in it costs NaN against every frame, whatever the cost.
+
+    Args:
+        x: ``[S, A, n, F]``.
+        y: ``[S, C, m, F]``.
+        cost: a name of `NAMES`, or a function ``(x [n, F], y [m, F]) -> [n, m]``.
+
+    Returns:
+        ``[n, m, S, A, C]``, of the dtype of `x`.
+
+    Raises:
+        ValueError: unknown name, or a callable that returns another shape.
+        TypeError: a callable that returns something that is not a real array.
+    """
+    if callable(cost):
+        return _apart(jnp.isnan, x, y, partial(_from_callable, cost=cost))
+    checks.choice(cost, "cost", NAMES)
+    if cost == "sqeuclidean":
+        return _summed(jnp.square, _twice, x, y)
+    if cost == "euclidean":
+        return _safe_sqrt(_summed(jnp.square, _twice, x, y))
+    if cost == "manhattan":
+        return _summed(absolute, jnp.sign, x, y)
+    return _apart(_not_finite, x, y, lambda x, y: 1 - _inner(unit(x), unit(y)))
+
+
+def absolute(difference: Array) -> Array:
+    """``|difference|`` with derivative 0 at 0 (the paper's `sign`), in two instructions."""
+    return jnp.where(difference > 0, difference, -difference)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _summed(term: Callable[[Array], Array], slope: Callable[[Array], Array], x: Array, y: Array):
+    """``sum_k term(x_k - y_k)``, where `slope` is the derivative of `term`."""
+    return _accumulate(lambda a, b: term(a - b), _as_rows(x, "A"), _as_columns(y, "C"))
+
+
+@_summed.defjvp
+def _summed_jvp(term, slope, primals, tangents):
+    x, y = primals
+    dx, dy = tangents
+    # What is not finite makes its own costs so; here 0 times it would reach the other pairs.
+    a, b = _finite(x), _finite(y)
+    by_x = _along(slope, a, b, dx)  # [C, m, n, S, A]
+    by_y = _along(slope, b, a, dy)  # [A, n, m, S, C]; the slope is odd
+    pushed = by_x.transpose(2, 1, 3, 4, 0) + by_y.transpose(1, 2, 3, 0, 4)
+    return _summed(term, slope, x, y), pushed
+
+
+def _along(slope: Callable[[Array], Array], x: Array, y: Array, dx: Array) -> Array:
+    """``sum_k slope(x_k - y_k) dx_k``, ``[C, m, n, S, A]``, y's frames one after the other.
+
+    Written so that its transpose, the gradient with respect to x, adds the frames of y up in
+    unrolled blocks of elementwise code.
+    """
+    shared, own_y, m, features = y.shape
+    # Features stand where they fill a vector register: last if there are enough of them.
+    last = features >= 8
+    order = (2, 0, 1, 3) if last else (3, 2, 0, 1)
+    axis = -1 if last else 0
+    x, dx = x.transpose(order), dx.transpose(order)  # [n, S, A, F] or [F, n, S, A]
+    y = y.transpose(1, 2, 0, 3).reshape(own_y * m, shared, features)
+    y = y[:, None, :, None, :] if last else y.transpose(0, 2, 1)[:, :, None, :, None]
+    count = own_y * m
+    block = max(min(_BLOCK, count), 1)
+    blocks = -(-count // block)
+    y = jnp.pad(y, ((0, blocks * block - count),) + ((0, 0),) * 4)
+
+    # Recomputed in the backward pass: otherwise the differences of all frames would be kept.
+    @jax.checkpoint
+    def add_block(x: Array, dx: Array, frames: Array) -> tuple[Array, ...]:
+        return tuple(jnp.sum(slope(x - frames[k]) * dx, axis) for k in range(block))
+
+    if blocks == 1:
+        pushed = jnp.stack(add_block(x, dx, y))
+    else:
+        split = y.reshape((blocks, block) + y.shape[1:])
+        _, parts = lax.scan(lambda _, frames: (None, add_block(x, dx, frames)), None, split)
+        pushed = jnp.stack(parts, 1).reshape((blocks * block,) + parts[0].shape[1:])
+    return pushed[:count].reshape((own_y, m) + pushed.shape[1:])
+
+
+def _twice(difference: Array) -> Array:
+    return 2 * difference
+
+
+def _not_finite(x: Array) -> Array:
+    return ~jnp.isfinite(x)
+
+
+def _finite(x: Array) -> Array:
+    return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def _apart(
+    is_bad: Callable[[Array], Array], x: Array, y: Array, cost: Callable[[Array, Array], Array]
+) -> Array:
+    """`cost` of frames without bad numbers, and NaN for pairs of frames with one.
+
+    So a derivative of the cost never meets them, and a pair that nobody asks about (whose
+    cotangent is 0) cannot reach the gradient of another.
+    """
+    bad_x, bad_y = (jnp.any(is_bad(a), axis=-1) for a in (x, y))
+    found = cost(*(jnp.where(bad[..., None], 0, a) for bad, a in ((bad_x, x), (bad_y, y))))
+    bad = bad_x.transpose(2, 0, 1)[:, None, :, :, None] | bad_y.transpose(2, 0, 1)[:, :, None, :]
+    return jnp.where(bad, jnp.nan, found)
+
+
+def _inner(x: Array, y: Array) -> Array:
+    """Inner products of all frames, ``[n, m, S, A, C]``."""
+    return jnp.einsum("sanf,scmf->nmsac", x, y, precision=lax.Precision.HIGHEST)
+
+
+@jax.jit
+def weighted_manhattan(x: Array, centroid: Array, weight: Array) -> Array:
+    """DejaVid's cost, ``sum_k weight[i, k] * |centroid[i, k] - x[j, k]|`` (paper, Sec. 3.1).
+
+    Args:
+        x: ``[S, A, T, F]``.
+        centroid: ``[S, C, Tc, F]``.
+        weight: like `centroid`.
+
+    Returns:
+        ``[Tc, T, S, A, C]``.
+    """
+    rows = [_as_rows(operand, "C") for operand in (centroid, weight)]
+    return _accumulate(lambda c, w, b: w * absolute(c - b), *rows, _as_columns(x, "A"))
+
+
+def _as_rows(x: Array, lanes: str) -> Array:
+    """``[S, R, n, F]`` as ``[F, n, 1, S, A, 1]`` or, for `lanes` "C", ``[F, n, 1, S, 1, C]``."""
+    return jnp.expand_dims(x.transpose(3, 2, 0, 1), (2, 5) if lanes == "A" else (2, 4))
+
+
+def _as_columns(y: Array, lanes: str) -> Array:
+    """``[S, R, m, F]`` as ``[F, 1, m, S, A, 1]`` or, for `lanes` "C", ``[F, 1, m, S, 1, C]``."""
+    return jnp.expand_dims(y.transpose(3, 2, 0, 1), (1, 5) if lanes == "A" else (1, 4))
+
+
+def _accumulate(update: Callable[..., Array], *operands: Array) -> Array:
+    """``sum_k update(*operands[k])``, ``[n, m, S, A, C]``.
+
+    Args:
+        update: elementwise function of one feature of each operand.
+        *operands: arrays ``[F, ...]`` that broadcast to ``[F, n, m, S, A, C]``.
+    """
+    features = operands[0].shape[0]
+    block = min(_BLOCK, features)
+    blocks = -(-features // block)
+
+    def blocked(operand: Array) -> Array:
+        fill = ((0, blocks * block - features),) + ((0, 0),) * (operand.ndim - 1)
+        return jnp.pad(operand, fill).reshape((blocks, block) + operand.shape[1:])
+
+    # Recomputed in the backward pass: otherwise autodiff would keep what this file avoids.
+    @jax.checkpoint
+    def add_block(total: Array, slices: list[Array]) -> tuple[Array, None]:
+        for k in range(block):
+            total = total + update(*(operand[k] for operand in slices))
+        return total, None
+
+    shape = jnp.broadcast_shapes(*(operand.shape[1:] for operand in operands))
+    start = jnp.zeros_like(operands[0], shape=shape)
+    # A padded feature is 0 in every operand and contributes update(0, ..., 0) = 0.
+    split = [blocked(operand) for operand in operands]
+    if blocks == 1:
+        return add_block(start, [operand[0] for operand in split])[0]
+    return lax.scan(add_block, start, split)[0]
+
+
+def _from_callable(x: Array, y: Array, cost: Callable[[Array, Array], Array]) -> Array:
+    expected = (x.shape[2], y.shape[2])
+    got: Any = jax.eval_shape(cost, x[0, 0], y[0, 0]) if x.size and y.size else None
+    if got is not None:
+        if getattr(got, "shape", None) != expected:
+            raise ValueError(
+                f"cost must map x {x.shape[2:]} and y {y.shape[2:]} to a matrix {expected}, "
+                f"got {getattr(got, 'shape', got)}"
+            )
+        if jnp.issubdtype(got.dtype, jnp.complexfloating):
+            raise TypeError(f"cost must return real numbers, got dtype {got.dtype}")
+    over_y = jax.vmap(cost, in_axes=(None, 0), out_axes=-1)
+    over_x = jax.vmap(over_y, in_axes=(0, None), out_axes=-2)
+    # Whatever it computes in, what is summed along paths are numbers of our precision.
+    return jax.vmap(over_x, out_axes=-3)(x, y).astype(x.dtype)
+
+
+def _safe_sqrt(value: Array) -> Array:
+    # sqrt has an infinite slope at 0, and inf * 0 is NaN: the gradient there is 0 instead. An
+    # infinite distance has no slope either. NaN stays what it is.
+    smooth = (value > 0) & (value < jnp.inf)
+    root = jnp.sqrt(jnp.where(smooth, value, 1))
+    return jnp.where(smooth, root, lax.stop_gradient(value))
+
+
+def scaled(x: Array) -> tuple[Array, Array]:
+    """Vectors ``[..., F]`` by their largest entry, and that entry ``[..., 1]``, 1 for zero vectors.
+
+    Their squares then neither overflow nor vanish. The scale is a constant to autodiff: what is
+    made of the two must not depend on how a vector is split.
+    """
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+    return x / scale, scale
+
+
+def unit(x: Array) -> Array:
+    """Vectors ``[..., F]`` of length 1; a zero vector, which has no direction, stays one."""
+    x, _ = scaled(x)
+    norm = _safe_sqrt(jnp.sum(jnp.square(x), -1, keepdims=True))
+    # A zero vector: its cosine to anything is 0, its gradient finite.
+    return x / jnp.where(norm > 0, norm, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DampedCosine:
+    """``1 - <a, b> / (|a| |b| + damping)``, as the common few-shot code computes it.
+
+    Attributes:
+        damping: what is added to the denominator, > 0.
+    """
+
+    damping: float
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        (x, x_scale), (y, y_scale) = scaled(x), scaled(y)
+        norms = [_safe_sqrt(jnp.sum(jnp.square(a), -1)) for a in (x, y)]
+        inner = jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
+        damping = (self.damping / x_scale) / y_scale.T
+        return cast(Array, 1 - inner / (norms[0][:, None] * norms[1] + damping))

@@ -1,0 +1,237 @@
+"""Problems to results: block by block, so that neither cache nor memory overflows.
+
+Everything a call is compiled for is in its model and in the shapes of its operands, so that a
+second call of the same shapes, eager ones included, compiles nothing.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tempalign._engine import costs, derivative, long, platforms, windows
+from tempalign._engine.backends import choose
+from tempalign._engine.derivative import Lanes
+from tempalign._engine.model import Model
+from tempalign._engine.problem import Operands, Problem
+from tempalign._engine.recurrence import Ends
+from tempalign._engine.shards import alike
+from tempalign._types import Array, Implementation
+
+
+class Alignment(NamedTuple):
+    """How sequences align.
+
+    Attributes:
+        value: ``[...]``, the (soft) minimum of the path costs.
+        alignment: ``[..., n, m]``, the expected alignment: the probability that a path visits the
+            cell. Under the hard minimum the path, 1 on its cells and 0 elsewhere.
+        entropy: ``[...]`` of the distribution over paths, in nats: minus the derivative of the
+            value in gamma; 0 under the hard minimum.
+    """
+
+    value: Array
+    alignment: Array
+    entropy: Array
+
+
+def value(function: str, problem: Problem, implementation: Implementation) -> Array:
+    """(Soft) minima of the path costs ``[...]``; `function` is who asks, for messages."""
+    model, operands, pairs = problem
+    choose(function, model, operands, implementation)
+    return pairs.restore(values(model, operands))
+
+
+def alignment(function: str, problem: Problem, implementation: Implementation) -> Array:
+    """The path or expected alignment ``[..., n, m]``."""
+    model, operands, pairs = problem
+    choose(function, model, operands, implementation)
+    if model.recompute:
+        return pairs.restore(_recomputed(model, operands))
+    return pairs.restore(_marginals(model, operands, False)[1])
+
+
+def marginals(function: str, problem: Problem, implementation: Implementation) -> Alignment:
+    """Value, alignment and entropy."""
+    model, operands, pairs = problem
+    choose(function, model, operands, implementation)
+    return Alignment(*(pairs.restore(one) for one in _marginals(model, operands, True)))
+
+
+def path(function: str, problem: Problem, implementation: Implementation) -> tuple[Array, Array]:
+    """Minimal costs ``[...]`` and shortest paths as ``rows [..., P]``, see `hard`."""
+    model, operands, pairs = problem
+    choose(function, model, operands, implementation)
+    found, rows = _paths(model, operands)
+    return pairs.restore(found), pairs.restore(rows)
+
+
+def values(model: Model, operands: Operands) -> Array:
+    """(Soft) minima of the path costs ``[S, A, C]``."""
+    return long.value(model, operands) if model.recompute else _values(model, operands)
+
+
+@partial(jax.jit, static_argnames="model")
+def _values(model: Model, operands: Operands) -> Array:
+    return _by_block(model, operands, lambda lanes: derivative.value(model, lanes))
+
+
+@partial(jax.jit, static_argnames=("model", "entropy"))
+def _marginals(model: Model, operands: Operands, entropy: bool) -> tuple[Array, ...]:
+    def of_lanes(lanes: Lanes) -> tuple[Array, ...]:
+        found = derivative.marginals(model, lanes, entropy=entropy)
+        visits = found.visits.transpose(2, 0, 1)
+        if not model.soft:
+            visits = lax.stop_gradient(visits)
+        return (found.value, visits) + ((found.entropy,) if entropy else ())  # type: ignore
+
+    return _by_block(model, operands, of_lanes)
+
+
+@partial(jax.jit, static_argnames="model")
+def _paths(model: Model, operands: Operands) -> tuple[Array, Array]:
+    def of_lanes(lanes: Lanes) -> tuple[Array, Array]:
+        found = derivative.path(model, alike(lanes))
+        bad = ~jnp.isfinite(found.value)
+        return found.value, jnp.where(bad, -1, found.rows).T
+
+    return _by_block(model, operands, of_lanes)
+
+
+@partial(jax.jit, static_argnames="model")
+def _recomputed(model: Model, operands: Operands) -> Array:
+    """The expected alignment as the derivative of the value in the cost matrix."""
+    cost = cost_matrices(model, operands)  # [n, m, S, A, C]
+    n, m, *sizes = cost.shape
+    given = operands._replace(
+        x=cost.transpose(2, 3, 4, 0, 1).reshape(-1, 1, n, m),
+        y=jnp.zeros_like(cost, shape=(math.prod(sizes), 1, 1, 1)),
+        **{
+            name: None if one is None else one.reshape(-1, 1, 1)
+            for name, one in (
+                ("rows", operands.rows), ("columns", operands.columns), ("valid", operands.valid)
+            )
+        },
+        mask=None if operands.mask is None else _flat_mask(operands.mask, tuple(sizes)),
+    )
+    of_given = model.replace(cost="given")
+    found, push = jax.vjp(lambda x: long.value(of_given, given._replace(x=x)), given.x)
+    (visits,) = push(jnp.ones_like(found))
+    visits = jnp.where(jnp.isfinite(found)[..., None], visits, jnp.nan)
+    return visits.reshape((*sizes, n, m))
+
+
+def _flat_mask(mask: Array, sizes: tuple[int, ...]) -> Array:
+    inner = mask.shape[-2:]
+    if mask.shape[:3] == (1, 1, 1):
+        return mask
+    return jnp.broadcast_to(mask, sizes + inner).reshape((-1, 1, 1) + inner)
+
+
+def cost_matrices(model: Model, operands: Operands) -> Array:
+    """Local costs ``[n, m, S, A, C]``."""
+    if model.cost == "given":
+        return operands.x.transpose(2, 3, 0, 1)[..., None]
+    return costs.matrix(operands.x, operands.y, model.cost)  # type: ignore[arg-type]
+
+
+def to_lanes(model: Model, operands: Operands) -> Lanes:
+    """Pairs side by side, costs outside of the window forbidden."""
+    cost = cost_matrices(model, operands)
+    n, m, *sizes = cost.shape
+    if operands.mask is not None:
+        cost = jnp.where(operands.mask.transpose(3, 4, 0, 1, 2), cost, jnp.inf)
+    cost = cost.reshape(n, m, -1)
+    rows: Array | int = n
+    columns: Array | int = m
+    ends = None
+    if operands.rows is not None and operands.columns is not None:
+        rows, columns = operands.rows.reshape(-1), operands.columns.reshape(-1)
+        ends = Ends(rows - 1, columns - 1)
+    allowed = windows.ranges(
+        model.window, jnp.arange(n, dtype=jnp.int32)[:, None], rows, columns, (n, m)
+    )
+    if allowed is not None:
+        column = jnp.arange(m)[:, None]
+        first, last = (bound[:, None, :] for bound in allowed)
+        cost = jnp.where((first <= column) & (column <= last), cost, jnp.inf)
+    valid = None if operands.valid is None else operands.valid.reshape(-1)
+    return Lanes(cost, ends, valid, operands.gamma, operands.prices)
+
+
+# Matrix cells that one pass of the recurrence should work on: on a CPU what its cache holds,
+# elsewhere what keeps every core busy.
+_CELLS_AT_ONCE = {"cpu": 2**19, "other": 2**28}
+# Matrix cells whose alignments may be kept for a backward pass (2 GB of float32).
+_CELLS_KEPT = 2**29
+
+
+def _by_block(model: Model, operands: Operands, evaluate: Callable[[Lanes], Any]) -> Any:
+    """What `evaluate` makes of the pairs, ``[L, ...]`` a block, as ``[S, A, C, ...]``."""
+
+    def on(platform: str) -> Callable[[Operands], Any]:
+        return lambda given: _in_chunks(model, given, evaluate, _CELLS_AT_ONCE[platform])
+
+    return platforms.on_cpu(on("cpu"), on("other"), operands)
+
+
+def _in_chunks(
+    model: Model, operands: Operands, evaluate: Callable[[Lanes], Any], at_once: int
+) -> Any:
+    s, a, n = operands.x.shape[:3]
+    c, m = operands.y.shape[1], operands.x.shape[3] if model.cost == "given" else operands.y.shape[2]
+
+    def of_block(block: Operands) -> Any:
+        sizes = *block.x.shape[:2], block.y.shape[1]
+        made = evaluate(to_lanes(model, block))
+        return jax.tree.map(lambda one: one.reshape(sizes + one.shape[1:]), made)
+
+    # The longest of the three axes is cut.
+    axis = max(range(3), key=lambda k: (s, a, c)[k])
+    count = (s, a, c)[axis]
+    cells = s * a * c * n * m
+    chunk = max(1, at_once * count // max(cells, 1))
+    if count <= 1.5 * chunk:
+        return of_block(operands)
+    if cells > _CELLS_KEPT:
+        # Otherwise autodiff keeps the alignments of all blocks.
+        of_block = jax.checkpoint(of_block)
+    # Which axis of an operand that is, where it has it.
+    cut = Operands(
+        x=axis if axis < 2 else None,
+        y={0: 0, 1: None, 2: 1}[axis],
+        rows=axis,
+        columns=axis,
+        valid=axis,
+        mask=axis if operands.mask is not None and operands.mask.shape[axis] > 1 else None,
+        gamma=None,
+        prices=None,
+    )
+    parts = {
+        name: _split(getattr(operands, name), getattr(cut, name), chunk)
+        for name in Operands._fields
+        if getattr(cut, name) is not None and getattr(operands, name) is not None
+    }
+    mapped = lax.map(lambda part: of_block(operands._replace(**part)), parts)
+
+    def joined(blocks: Array) -> Array:
+        """``[K, S, A, C, ...]``, one of them a chunk, as one array."""
+        blocks = jnp.moveaxis(blocks, 0, axis)
+        shape = blocks.shape[:axis] + (-1,) + blocks.shape[axis + 2 :]
+        return lax.slice_in_dim(blocks.reshape(shape), 0, count, axis=axis)
+
+    return jax.tree.map(joined, mapped)
+
+
+def _split(array: Array, axis: int, chunk: int) -> Array:
+    """Cuts an axis into chunks, on a new first axis; the last is filled with repetitions."""
+    count = array.shape[axis]
+    chunks = -(-count // chunk)
+    fill = [(0, chunks * chunk - count if k == axis else 0) for k in range(array.ndim)]
+    array = jnp.pad(array, fill, mode="edge")
+    shape = array.shape[:axis] + (chunks, chunk) + array.shape[axis + 1 :]
+    return jnp.moveaxis(array.reshape(shape), axis, 0)
