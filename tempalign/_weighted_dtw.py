@@ -7,7 +7,7 @@ from tempalign._engine import checks, model
 from tempalign._engine.along_path import Operands
 from tempalign._engine.backends import choose
 from tempalign._engine.options import renamed
-from tempalign._engine.problem import Inputs, inputs, pair_lengths, stored
+from tempalign._engine.problem import Inputs, clear_padding, inputs, pair_lengths, stored
 from tempalign._engine.recurrence import Ends
 from tempalign._engine.shards import alike
 from tempalign._engine.weighted import Static, distance, wide_dtype
@@ -101,6 +101,7 @@ def weighted_dtw(
 
     def rows_of(operand: Array) -> Array:
         """A centroid or weight in the grouping of the live centroid."""
+        operand, _ = clear_padding(operand, centroid_lengths, "centroid", "centroid_lengths")
         operand = jnp.broadcast_to(operand, pairs.y_shape + operand.shape[-2:])
         return pairs.y_rows(stored(operand, wide), 2)
 
@@ -117,8 +118,6 @@ def weighted_dtw(
         columns = pair_lengths(t if given.x_lengths is None else given.x_lengths, t, pairs)
         ends = Ends(rows.reshape(-1) - 1, columns.reshape(-1) - 1)
     spoiled = _spoiled(operands, decides, given, wide)
-    # What is not finite decides the distance alone; 0 times it must not reach another pair.
-    operands, decides = jax.tree.map(lambda a: jnp.where(jnp.isfinite(a), a, 0), (operands, decides))
     described = model.weighted(bool(diagonal), path_precision == "float16")
     choice = choose("weighted_dtw", described, operands, implementation)
     spoiled, ends, operands, decides = alike((spoiled, ends, operands, decides))
@@ -132,16 +131,13 @@ def _spoiled(
     """``[S*A*C]``: 0 where all is finite and in range, NaN where something is not a number or a
     traced length out of range, inf where something is infinite."""
 
-    def seen(arrays: tuple[Array, ...]) -> tuple[Array, Array]:
+    def seen(*arrays: Array) -> tuple[Array, Array]:
         """Whether NaN and whether inf is in each ``[S, R]`` of ``[S, R, frames, F]``."""
-        kinds = (jnp.isnan, jnp.isinf)
-        nan, infinite = (
-            sum(jnp.any(kind(a), axis=(2, 3)) for a in arrays) > 0 for kind in kinds
-        )
-        return nan, infinite
+        peak = sum(jnp.max(jnp.abs(a), axis=(2, 3)).astype(dtype) for a in arrays)
+        return jnp.isnan(peak), jnp.isinf(peak)
 
-    x_nan, x_inf = seen((operands.x,))
-    class_nan, class_inf = seen((operands.centroid, operands.weight, *(decides or ())))
+    x_nan, x_inf = seen(operands.x)
+    class_nan, class_inf = seen(operands.centroid, operands.weight, *(decides or ()))
     nan = x_nan[:, :, None] | class_nan[:, None] | (x_inf[:, :, None] & class_inf[:, None])
     infinite = x_inf[:, :, None] | class_inf[:, None]
     for lengths, size in ((given.x_lengths, given.x), (given.y_lengths, given.y)):

@@ -165,12 +165,15 @@ def _walk_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operan
         row, frame, sign, _ = slopes(lane, p)
         return _add(to_x, frame, -sign * _row(weight, row))
 
-    # Two loops: when x is data, its loop is dead code and the compiler drops it.
+    # Two loops: when x is data, its loop is dead code and the compiler drops it. A lane that
+    # nobody asks about is not walked: what is not finite there must not reach the others.
+    asked = cotangent != 0
     to_centroid, to_weight = walk.cells(
-        rows, class_cell, (jnp.zeros_like(centroid), jnp.zeros_like(weight))
+        rows, class_cell, (jnp.zeros_like(centroid), jnp.zeros_like(weight)), asked
     )
-    to_x = walk.cells(rows, sample_cell, jnp.zeros_like(x))
-    gradients = (to_x, to_centroid * weight, to_weight)
+    to_x = walk.cells(rows, sample_cell, jnp.zeros_like(x), asked)
+    to_centroid = jnp.where(to_centroid == 0, 0, to_centroid * weight)
+    gradients = (to_x, to_centroid, to_weight)
     return Operands(*(g.reshape(o.shape) for g, o in zip(gradients, operands, strict=True)))
 
 
@@ -194,11 +197,14 @@ class _Walk(NamedTuple):
         x, centroid, weight = (o.reshape(-1, o.shape[-1]) for o in operands)
         return x, centroid, weight
 
-    def cells(self, rows: Array, visit: Callable[[Array, Array, T], T], start: T) -> T:
-        """Folds `visit(lane, p, total)` over all anti-diagonals of all lanes, in order."""
+    def cells(
+        self, rows: Array, visit: Callable[[Array, Array, T], T], start: T, asked: Array
+    ) -> T:
+        """Folds `visit(lane, p, total)` over all anti-diagonals of the lanes asked for, in order."""
 
         def lane(index: Array, total: T) -> T:
-            return lax.fori_loop(0, rows.shape[0], lambda p, t: visit(index, p, t), total)
+            count = jnp.where(asked[index], rows.shape[0], 0)
+            return lax.fori_loop(0, count, lambda p, t: visit(index, p, t), total)
 
         # A loop over no lanes would still be traced, and could not be: there is no cell to read.
         return lax.fori_loop(0, rows.shape[1], lane, start) if rows.shape[1] else start

@@ -120,8 +120,9 @@ def _refusal(name: str, model: Model, operands: Any) -> str | None:
     if name == "pallas":
         launch = importlib.import_module("tempalign.kernels.launch")
         if "cuda" not in platforms.present():
-            others = ", ".join(sorted(platforms.present()))
-            return f"it needs a GPU of Nvidia's, and jax runs on {others}"
+            others = " and ".join(sorted(platforms.present()))
+            maker = "" if others == "cpu" else " of Nvidia's"
+            return f"it needs a GPU{maker}, and jax runs on {others}"
         if launch.missing() is not None:
             return launch.missing()
         too_old = launch.too_old()

@@ -181,8 +181,9 @@ def nan_where(bad: Array, tangent: Array) -> Array:
     """
     largest = jnp.finfo(tangent.dtype).max ** 0.99
     big = jnp.where(bad, jnp.asarray(largest, tangent.dtype), 1)
-    # From the right, as a cotangent comes: what is not 0 becomes inf, and inf - inf is NaN.
-    return (tangent * big) * big + (tangent * jnp.where(bad, -big, 0)) * big
+    # What is not 0 becomes inf, and inf times 0 is NaN: read from either end, for a cotangent
+    # comes from the right. For lanes that are not bad it adds 0.
+    return tangent + (tangent * big * big) * jnp.zeros_like(tangent) * big * big
 
 
 def _is_zero(tangent: object) -> bool:
@@ -190,13 +191,12 @@ def _is_zero(tangent: object) -> bool:
 
 
 def _inside(lanes: Lanes) -> Array:
-    """The cells of each lane within its lengths (all cells of one whose lengths are not valid)."""
+    """The cells of each lane within its lengths."""
     n, m, _ = lanes.cost.shape
     if lanes.ends is None:
         return jnp.ones((1, 1, 1), bool)
     row, column = jnp.arange(n)[:, None, None], jnp.arange(m)[:, None]
-    inside = (row <= lanes.ends.row) & (column <= lanes.ends.column)
-    return inside if lanes.valid is None else inside | ~lanes.valid
+    return (row <= lanes.ends.row) & (column <= lanes.ends.column)
 
 
 def usable(lanes: Lanes) -> Lanes:

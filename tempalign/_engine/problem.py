@@ -256,8 +256,10 @@ def _problem(
 
 def pair_lengths(lengths: Array | int, size: int, pairs: Pairs) -> Array:
     """Lengths ``[S, A, C]`` of all pairs."""
-    # Out-of-range lengths only exist under tracing; the result is NaN, the walk must stay inside.
-    return pairs.pair_rows(jnp.clip(jnp.asarray(lengths, jnp.int32), 1, size))
+    # Out-of-range lengths only exist under tracing. The result is NaN and its gradient shall be
+    # in all frames: as if they were full.
+    array = jnp.asarray(lengths, jnp.int32)
+    return pairs.pair_rows(jnp.where(checks.in_range(array, size), array, size))
 
 
 def _checked_mask(

@@ -334,7 +334,7 @@ def sweep(
     if listed:
         assert first_leaving is not None
         found = tuple(
-            jnp.concatenate([one[None], rest]).reshape(-1, lanes)
+            jnp.concatenate([one[None], rest]).reshape((n + m - 1) * one.shape[0], lanes)
             for one, rest in zip(first_leaving, leaving, strict=True)
         )
     elif found is None:

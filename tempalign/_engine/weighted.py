@@ -35,7 +35,7 @@ def distance(
 
     Args:
         static: the model and who serves it.
-        operands: finite, in their stored dtypes.
+        operands: in their stored dtypes.
         decides: centroid and weight that choose the paths, None for those of `operands`.
         ends: last cells, None for (Tc-1, T-1) everywhere.
         spoiled: ``[S*A*C]``, 0 where all that was given is finite, else what the distance is.
@@ -53,6 +53,10 @@ def _forward(
     if choice.backend == "xla":
         value, paths = _on_xla(model, operands, decides, ends)
     else:
+        # Kernels walk all lanes, and 0 times what is not finite must not reach another pair.
+        operands, decides = jax.tree.map(
+            lambda a: jnp.where(jnp.isfinite(a), a, 0), (operands, decides)
+        )
         kernels = backends.kernels_for(model)
         forward = partial(
             kernels.forward, model, interpret=choice.backend == "pallas_interpret"
