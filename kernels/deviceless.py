@@ -182,7 +182,7 @@ def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct
 
 def _compile_here(card: str, name: str) -> None:
     """In the process whose dump folder was set: compiles one workload."""
-    platforms.present = lambda: frozenset({"cpu", "cuda"})
+    platforms.present = lambda: frozenset({"cpu", "cuda"})  # type: ignore[assignment]
     function, shapes = workloads()[name]
     mesh = mesh_of(card)
     compile_on(mesh, jax.jit(function), *shapes_on(mesh, jax.sharding.PartitionSpec(), shapes))

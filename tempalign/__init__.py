@@ -9,8 +9,8 @@ from tempalign._align import align as align
 from tempalign._align import subsequence_matches as subsequence_matches
 from tempalign._align import warp as warp
 from tempalign._barycenter import dba as dba
-from tempalign._dtw import dtw as dtw
 from tempalign._dtw import Path as Path
+from tempalign._dtw import dtw as dtw
 from tempalign._dtw import dtw_alignment as dtw_alignment
 from tempalign._dtw import dtw_alignment_from_cost as dtw_alignment_from_cost
 from tempalign._dtw import dtw_from_cost as dtw_from_cost

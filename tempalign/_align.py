@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine import checks, evaluate, hard
+from tempalign._engine import checks, derivative, evaluate, hard
 from tempalign._engine.backends import choose
 from tempalign._engine.evaluate import Alignment
 from tempalign._engine.model import Model
 from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import Operands, of_sequences
-from tempalign._engine.recurrence import exit_cell, exits, sweep
+from tempalign._engine.recurrence import Ends, exit_cell, exits, sweep
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
@@ -26,6 +26,7 @@ def align(
     cost: Cost = "sqeuclidean",
     x_lengths: ArrayLike | None = None,
     y_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
     implementation: Implementation = None,
     **options: Unpack[PathOptions],
 ) -> Alignment:
@@ -38,6 +39,7 @@ def align(
         cost: see `tempalign.dtw`.
         x_lengths: see `tempalign.dtw`.
         y_lengths: see `tempalign.dtw`.
+        checkpoint: see `soft_dtw`.
         implementation: see `tempalign.explain`.
         **options: filled in by `with_path_options`.
 
@@ -60,7 +62,9 @@ def align(
         >>> round(float(jnp.exp(found.entropy)), 3), found.alignment.round(2).tolist()
         (3.0, [[1.0, 0.33000001311302185], [0.33000001311302185, 1.0]])
     """
-    problem = of_sequences(x, y, x_lengths, y_lengths, options, cost=cost, gamma=gamma)
+    problem = of_sequences(
+        x, y, x_lengths, y_lengths, options, cost=cost, gamma=gamma, recompute=checkpoint
+    )
     return evaluate.marginals("align", problem, implementation)
 
 
@@ -73,6 +77,7 @@ def warp(
     cost: Cost = "sqeuclidean",
     x_lengths: ArrayLike | None = None,
     y_lengths: ArrayLike | None = None,
+    checkpoint: bool = False,
     implementation: Implementation = None,
     **options: Unpack[PathOptions],
 ) -> Array:
@@ -86,6 +91,7 @@ def warp(
         cost: see `tempalign.dtw`.
         x_lengths: see `tempalign.dtw`.
         y_lengths: see `tempalign.dtw`.
+        checkpoint: see `soft_dtw`.
         implementation: see `tempalign.explain`.
         **options: filled in by `with_path_options`.
 
@@ -106,7 +112,9 @@ def warp(
         >>> tempalign.warp(x, y)[:, 0].tolist()
         [0.0, 0.0, 1.0, 5.0]
     """
-    problem = of_sequences(x, y, x_lengths, y_lengths, options, cost=cost, gamma=gamma)
+    problem = of_sequences(
+        x, y, x_lengths, y_lengths, options, cost=cost, gamma=gamma, recompute=checkpoint
+    )
     visits = evaluate.alignment("warp", problem, implementation)
     values = checks.sequence(x, "x").astype(visits.dtype)
     if x_lengths is not None:
@@ -128,7 +136,8 @@ class Matches(NamedTuple):
     Attributes:
         start: int32 ``[..., k]``, first frame; -1 where there are fewer than k.
         end: int32 ``[..., k]``, last frame, inclusive; -1 likewise.
-        distance: ``[..., k]``, `dtw` of the query and the frames start..end; inf likewise.
+        distance: ``[..., k]``, `dtw` of the query and the frames start..end; inf likewise. NaN,
+            all of them, where there is NaN within the lengths.
     """
 
     start: Array
@@ -154,6 +163,7 @@ def subsequence_matches(
     best of those that share no frame with it, and so on: for every frame of the series the best
     match that ends there is known from one pass, and the matches are chosen from these. A match
     that would only be the best without the frames that a better one took is not looked for.
+    ``open_begin`` and ``open_end`` are ``"y"`` here, and cannot be chosen.
 
     Args:
         query: ``[..., n, F]``.
@@ -164,8 +174,6 @@ def subsequence_matches(
         series_lengths: true lengths of `series`.
         implementation: see `tempalign.explain`.
         **options: filled in by `with_path_options`.
-
-    ``open_begin`` and ``open_end`` are ``"y"`` here, and cannot be chosen.
 
     Returns:
         A named tuple of ``start``, ``end`` (inclusive) and ``distance``, each ``[..., k]``, by
@@ -212,14 +220,13 @@ def _matches(model: Model, operands: Operands, count: int) -> tuple[Array, Array
     n, m, size = lanes.cost.shape
     ends = lanes.ends
     if ends is None:
-        ends = jax.tree.map(
-            lambda last: jnp.full(size, last, jnp.int32), hard.Ends(n - 1, m - 1)
-        )
+        ends = Ends(*(jnp.full(size, last - 1, jnp.int32) for last in (n, m)))
     algebra = hard.MinimumWithStart()
     swept = sweep(model, lanes.cost, lanes.ends, algebra, lanes.prices)
     distance, start = swept.last  # [P, L], of the places on the last row
-    if lanes.valid is not None:
-        distance = jnp.where(lanes.valid, distance, jnp.nan)
+    # One frame that is not a number, and nothing is known about the series.
+    distance = derivative.sealed(lanes, distance)
+    distance = jnp.where(jnp.any(jnp.isnan(distance), axis=0), jnp.nan, distance)
     assert exits(model.end) == 1
     row, p = exit_cell(model.end, ends, jnp.arange(distance.shape[0])[:, None])
     end = p - row

@@ -43,6 +43,10 @@ def dba(
     never rises: a step that does not lower it is not taken. Under another cost the mean update is
     a heuristic (DejaVid's, with ``cost="manhattan", diagonal=False``) and the objective may rise.
 
+    The path options are those of `tempalign.dtw` between the barycenter (its x) and a series (its
+    y); a mask has shape ``[..., N, length, T]``. A step that no frame is aligned with, which open
+    ends allow, stays where it is.
+
     Args:
         series: ``[..., N, T, F]``: N series to average, for each of the leading axes. bf16 and
             f16 are computed in float32.
@@ -61,10 +65,6 @@ def dba(
         return_objective: also return the objective per iteration and whether it converged.
         implementation: see `tempalign.explain`.
         **options: filled in by `with_path_options`.
-
-    The path options are those of `tempalign.dtw` between the barycenter (its x) and a series (its
-    y); a mask has shape ``[..., N, length, T]``. A step that no frame is aligned with, which open
-    ends allow, stays where it is.
 
     Returns:
         ``[..., length, F]`` barycenters; no gradient flows through them. With `return_objective` a
@@ -96,9 +96,8 @@ def dba(
     if center is not None:
         steps = center.shape[1]
     # What is checked of the options is checked here, with concrete lengths where there are some.
-    like = jax.ShapeDtypeStruct((*given.lead, 1, steps or values.shape[2], 1), values.dtype)
     described = of_sequences(
-        jnp.zeros(like.shape, like.dtype),
+        jnp.zeros((*given.lead, 1, steps or values.shape[2], 1), values.dtype),
         jnp.zeros((*given.lead, *values.shape[1:3], 1), values.dtype),
         None,
         lengths,
@@ -113,19 +112,24 @@ def dba(
         unmasked = model.replace(window=Window(model.window.band, model.window.slope))
         center = _medoid(given.sets, paths._replace(mask=None), given.ragged, steps, unmasked)
     found = _average(given.sets, center, paths, iterations, model)
-    return given.returned(*found, return_objective)
+    return given.returned(Barycenter(*found), return_objective)
 
 
 @partial(jax.jit, static_argnames=("ragged", "steps", "model"))
-def _medoid(
-    sets: Sets, paths: Operands, ragged: bool, steps: int | None, model: Model
-) -> Array:
+def _medoid(sets: Sets, paths: Operands, ragged: bool, steps: int | None, model: Model) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
     values, lengths, weights = sets
     if steps is not None:
         values = resample(values, steps, lengths=lengths)
-    own = (lengths[:, :, None], lengths[:, None]) if ragged and steps is None else (None, None)
-    problem = of_sequences(values[:, :, None], values[:, None], *own, model, cost=model.cost)
+    ragged = ragged and steps is None
+    problem = of_sequences(
+        values[:, :, None],
+        values[:, None],
+        lengths[:, :, None] if ragged else None,
+        lengths[:, None] if ragged else None,
+        model,
+        cost=model.cost,
+    )
     operands = problem.operands._replace(prices=paths.prices)
     distances = evaluate.value("dba", problem._replace(operands=operands), "xla")
     # Not a dot product: 0 * inf would be NaN for a series that is ignored.
@@ -193,9 +197,7 @@ def _average(
     return end.center, end.history.T, end.done & jnp.isfinite(end.objective)
 
 
-def _align(
-    sets: Sets, center: Array, paths: Operands, model: Model
-) -> tuple[Array, Array]:
+def _align(sets: Sets, center: Array, paths: Operands, model: Model) -> tuple[Array, Array]:
     """Objectives ``[C]`` of the barycenters, and the means of the frames aligned to each step."""
     values, _, weights = sets
     count, n, t, _ = values.shape

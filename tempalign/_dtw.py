@@ -206,12 +206,12 @@ class Path(NamedTuple):
 
     Attributes:
         pairs: int32 ``[..., n + m - 1, 2]``, the frames of x and y that are matched, in order;
-            -1 past the `count`.
-        count: int32 ``[...]``, how many there are; 0 where there is no path.
+            -1 past `num_pairs`.
+        num_pairs: int32 ``[...]``, how many there are; 0 where there is no path.
     """
 
     pairs: Array
-    count: Array
+    num_pairs: Array
 
 
 @with_path_options
@@ -237,7 +237,7 @@ def dtw_path(
         **options: filled in by `with_path_options`.
 
     Returns:
-        `Path`: ``pairs [..., n + m - 1, 2]`` and their ``count [...]``. No gradient flows through
+        `Path`: ``pairs [..., n + m - 1, 2]`` and ``num_pairs [...]``. No gradient flows through
         it.
 
     Raises:
@@ -251,7 +251,7 @@ def dtw_path(
         >>> import jax.numpy as jnp, tempalign
         >>> x, y = jnp.array([[0.0], [2.0]]), jnp.array([[0.0], [0.1], [2.0]])
         >>> path = tempalign.dtw_path(x, y)
-        >>> path.pairs[: path.count].tolist()
+        >>> path.pairs[: path.num_pairs].tolist()
         [[0, 0], [0, 1], [1, 2]]
     """
     problem = of_sequences(x, y, x_lengths, y_lengths, options, cost=cost)

@@ -13,8 +13,8 @@ from tempalign._types import Array, ArrayLike
 def resample(series: ArrayLike, num_frames: int, *, lengths: ArrayLike | None = None) -> Array:
     """Resamples sequences to a common length, linearly in time with aligned endpoints.
 
-    Output frame ``t`` shows source time ``t (T - 1) / (num_frames - 1)``; with ``num_frames=1`` it is
-    the first frame.
+    Output frame ``t`` shows source time ``t (T - 1) / (num_frames - 1)``; with ``num_frames=1``
+    it is the first frame.
 
     Args:
         series: ``[..., T, F]`` sequences; bf16 and f16 are computed in float32.
@@ -53,6 +53,7 @@ def resample(series: ArrayLike, num_frames: int, *, lengths: ArrayLike | None = 
     after = jnp.minimum(before + 1, last)
     left = jnp.take_along_axis(x, before[..., None], axis=-2)
     right = jnp.take_along_axis(x, after[..., None], axis=-2)
-    result = left + fraction * (right - left)
+    # Where nothing of the next frame is in it, not even 0 times inf.
+    result = jnp.where(fraction == 0, left, left + fraction * (right - left))
     valid = None if checked is None else checked[..., None, None]
     return checks.nan_where_invalid(result, (valid, given))

@@ -73,8 +73,8 @@ def seq_loss(
         gamma: temperature of the alignment, see `tempalign.soft_dtw`. The paper's best: about 0.1.
         sequence_labels: integers that broadcast to ``[..., tau]``, the class of each frame, or
             None for classification. What stands past the lengths is ignored.
-        query_lengths: true lengths of the queries, integers that broadcast to the leading axes; frames
-            past them (NaN and inf included) change nothing. None: tau.
+        query_lengths: true lengths of the queries, integers that broadcast to the leading axes;
+            frames past them (NaN and inf included) change nothing. None: tau.
         exemplar_lengths: likewise of the exemplars, integers that broadcast to ``[K]``. None: L.
         checkpoint: of the alignment, see `tempalign.soft_dtw`.
         implementation: of the alignment, see `tempalign.explain`.
@@ -150,7 +150,7 @@ def seq_loss(
     smooth = smoothness(probabilities, lengths=checked)
     valid = label.valid & (count >= 1) & (count <= num_frames)
     align, entropy, smooth = (
-        jnp.mean(jnp.where(valid, term, jnp.nan)) for term in (align, entropy, smooth)
+        jnp.mean(checks.refuse(~valid, term)) for term in (align, entropy, smooth)
     )
     return SeqLoss(align + alpha * entropy + beta * smooth, align, entropy, smooth)
 
@@ -236,7 +236,7 @@ def _cross_entropy(
     frame = _labels(sequence_labels, inside.shape, classes, "sequence_labels", inside)
     of_label = jnp.take_along_axis(log_probabilities, frame.row[..., None], axis=-1)
     entropy = -jnp.sum(jnp.where(inside, of_label[..., 0], 0), axis=-1) / count
-    return jnp.where(jnp.all(frame.valid, axis=-1), entropy, jnp.nan)
+    return checks.refuse(~jnp.all(frame.valid, axis=-1), entropy)
 
 
 def _term_weight(value: ArrayLike, name: str, dtype: jnp.dtype) -> Array:

@@ -60,14 +60,10 @@ class Given(NamedTuple):
         nothing = False if result.dtype == bool else jnp.nan
         return jnp.where(valid, result, nothing).reshape(self.lead + result.shape[1:])
 
-    def returned(
-        self, center: Array, objective: Array, converged: Array, details: bool
-    ) -> "Array | Barycenter":
-        """What the caller gets: averages ``[C, L, F]`` alone, or with all details."""
-        center = self.restore(center)
-        if not details:
-            return center
-        return Barycenter(center, self.restore(objective), self.restore(converged))
+    def returned(self, found: Barycenter, details: bool) -> Array | Barycenter:
+        """What the caller gets of the averages of all sets: the centers, or all there is."""
+        restored = Barycenter(*map(self.restore, found))
+        return restored if details else restored.center
 
 
 def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike | None) -> Given:

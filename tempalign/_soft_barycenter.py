@@ -48,6 +48,9 @@ def soft_dtw_barycenter(
     goes to 0: soft-DTW is not least at ``z = x``. Under ``jax.shard_map`` optax's line search
     needs ``check_vma=False``.
 
+    The path options are those of `tempalign.soft_dtw` between the barycenter (its x) and a series
+    (its y); a mask has shape ``[..., N, length, T]``.
+
     Args:
         series: ``[..., N, T, F]``: N series to average, for each of the leading axes. float64
             stays float64; bf16 and f16 are computed in float32.
@@ -67,9 +70,6 @@ def soft_dtw_barycenter(
         checkpoint: see `tempalign.soft_dtw`.
         implementation: see `tempalign.explain`.
         **options: filled in by `with_path_options`.
-
-    The path options are those of `tempalign.soft_dtw` between a series (its x) and the barycenter
-    (its y); a mask has shape ``[..., N, T, length]``.
 
     Returns:
         ``[..., length, F]`` barycenters; no gradient flows through them. With `return_objective` a
@@ -111,20 +111,20 @@ def soft_dtw_barycenter(
         center = start_from(init, steps, given)
     # What is checked of the options is checked here, with concrete lengths where there are some.
     model, operands, _ = of_sequences(
-        jnp.zeros((*given.lead, *sets.values.shape[1:3], 1), center.dtype),
         jnp.zeros((*given.lead, 1, center.shape[1], 1), center.dtype),
-        lengths,
+        jnp.zeros((*given.lead, *sets.values.shape[1:3], 1), center.dtype),
         None,
+        lengths,
         options,
         cost=cost,
         gamma=lax.stop_gradient(temperature),
         recompute=checkpoint,
-        names=("series", "barycenter"),
+        names=("barycenter", "series"),
     )
     choose("soft_dtw_barycenter", model, operands, implementation)
     _optax()  # says so if it is missing, also where the computation is already compiled
     found = _minimise(sets, center, operands, tol, iterations, model)
-    return given.returned(*found, return_objective)
+    return given.returned(Barycenter(*found), return_objective)
 
 
 @partial(jax.jit, static_argnames="steps")
@@ -240,19 +240,19 @@ def _distances(
     model: Model, paths: Operands, values: Array, center: Array, lengths: Array
 ) -> Array:
     """Soft minima ``[N]`` between the series of a set and a barycenter."""
-    columns = jnp.full_like(lengths, center.shape[0])
+    rows = jnp.full_like(lengths, center.shape[0])
     operands = paths._replace(
-        x=values[None],
-        y=center[None, None],
-        rows=lengths[None, :, None],
-        columns=columns[None, :, None],
+        x=center[None, None],
+        y=values[None],
+        rows=rows[None, None],
+        columns=lengths[None, None],
         valid=None,
     )
     return evaluate.values(model, operands).reshape(-1)
 
 
 def _of_sets(mask: Array, count: int) -> Array:
-    """``[C, N, 1, T, L]`` or ``[1, 1, 1, T, L]`` as what each set is given, ``[1, N or 1, 1, T, L]``."""
+    """``[C, 1, N, L, T]`` or ``[1, 1, 1, L, T]``, with an axis for what each set is given."""
     return jnp.broadcast_to(mask, (count, *mask.shape[1:]))[:, None]
 
 

@@ -132,8 +132,9 @@ def soft_dtw_alignment(
 ) -> Array:
     """The expected alignment: the probability that a path visits each cell.
 
-    Equals the gradient of `soft_dtw` in the cost matrix (with `move_weights`: but for the weights):
-    within [0, 1], 1 at both corners unless ends are open, every row and column sums to at least 1; tends to `tempalign.dtw_alignment` as gamma goes to 0. Its
+    Equals the gradient of `soft_dtw` in the cost matrix (but for the weights, with
+    `move_weights`): within [0, 1]; 1 at both corners and at least 1 in the sum of every row and
+    column, unless ends are open. It tends to `tempalign.dtw_alignment` as gamma goes to 0, and its
     sum is the expected length of a path. Differentiable itself.
 
     Args:
@@ -227,7 +228,8 @@ def soft_dtw_divergence(
 ) -> Array:
     """``soft_dtw(x, y) - (soft_dtw(x, x) + soft_dtw(y, y)) / 2``.
 
-    Under ``"sqeuclidean"`` it is non-negative, and 0 with zero gradient at ``x = y``.
+    Under ``"sqeuclidean"``, with diagonal steps and closed ends, it is non-negative, and 0 with
+    zero gradient at ``x = y``. Without them it need not be.
 
     Args:
         x: see `soft_dtw`.
@@ -262,9 +264,11 @@ def soft_dtw_divergence(
             "divergence compares x with x and y with y as well; see band and max_slope"
         )
 
-    def between(a: ArrayLike, b: ArrayLike, *lengths: ArrayLike | None) -> Array:
+    def between(
+        a: ArrayLike, b: ArrayLike, a_lengths: ArrayLike | None, b_lengths: ArrayLike | None
+    ) -> Array:
         problem = of_sequences(
-            a, b, *lengths, options, cost=cost, gamma=gamma, recompute=checkpoint
+            a, b, a_lengths, b_lengths, options, cost=cost, gamma=gamma, recompute=checkpoint
         )
         return evaluate.value("soft_dtw_divergence", problem, implementation)
 

@@ -128,8 +128,11 @@ def weighted_dtw(
 def _spoiled(
     operands: Operands, decides: tuple[Array, Array] | None, given: Inputs, dtype: jnp.dtype
 ) -> Array:
-    """``[S*A*C]``: 0 where all is finite and in range, NaN where something is not a number or a
-    traced length out of range, inf where something is infinite."""
+    """What makes a distance something else than a number, ``[S*A*C]``.
+
+    0 where all is finite and in range, NaN where something is not a number or a traced length out
+    of range, inf where something is infinite.
+    """
 
     def seen(*arrays: Array) -> tuple[Array, Array]:
         """Whether NaN and whether inf is in each ``[S, R]`` of ``[S, R, frames, F]``."""

@@ -1,6 +1,5 @@
 """A lint of the public API: everything documented, options keyword-only, examples that run."""
 
-import ast
 import doctest
 import importlib
 import inspect
@@ -8,13 +7,24 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from house import imports
 
 import tempalign
+from tempalign._engine import options
 
 ROOT = pathlib.Path(__file__).parents[1]
-FUNCTIONS = [getattr(tempalign, name) for name in tempalign.__all__ if name != "__version__"]
-LIBRARY = [*(ROOT / "tempalign").glob("*.py"), *(ROOT / "tempalign" / "heads").glob("*.py")]
+FUNCTIONS = [
+    getattr(tempalign, name)
+    for name in tempalign.__all__
+    if inspect.isfunction(getattr(tempalign, name))
+]
+LIBRARY = [
+    path
+    for path in sorted((ROOT / "tempalign").rglob("*.py"))
+    if "kernels" not in path.relative_to(ROOT).parts
+]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT / "tempalign").with_suffix("").parts)
     for path in LIBRARY
@@ -42,82 +52,57 @@ def test_doctests(module):
     assert result.failed == 0
 
 
-# Who may import whom: each file only what stands before it. The README's picture of the house.
-FLOORS = [
-    {"_version", "_types", "_shards"},
-    {"_checks", "_costs", "_recurrence", "_hard", "_soft", "_band", "_pairs", "_path_cost"},
-    {"_problem", "_tse", "_series", "_long"},
-    {"kernels"},
-    {"_dispatch"},
-    {
-        "_dtw",
-        "_soft_dtw",
-        "_tam",
-        "_weighted_dtw",
-        "_barycenter",
-        "_soft_barycenter",
-        "_seq",
-        "_time_layer",
-    },
-    {"heads", "plot", "__init__"},
-    {"tools"},
-]
-# Of kernels; nothing imports them.
-TOOLS = {"benchmark", "workloads", "contenders", "peers", "deviceless"}
+SHARED = [f for f in FUNCTIONS if "move_weights" in inspect.signature(f).parameters]
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@pytest.mark.parametrize("function", SHARED, ids=lambda f: f.__name__)
+def test_shared_options_are_told_once_and_everywhere(function):
+    """The same defaults and the same words, and nothing of how they are filled in."""
+    parameters, text = inspect.signature(function).parameters, inspect.getdoc(function)
+    assert parameters.keys() >= options.ARGS.keys()
+    for name in options.ARGS:
+        assert parameters[name].default == options.DEFAULTS[name]
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    assert "**options" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    with pytest.raises(TypeError, match="unexpected keyword argument 'penalties'"):
+        function(np.ones((3, 2), np.float32), penalties=1)
 
 
-def floor_of(name):
-    return next(i for i, floor in enumerate(FLOORS) if name in floor)
+def test_who_takes_which_options():
+    names = {f.__name__ for f in SHARED}
+    families = {"dtw", "soft_dtw"}
+    expected = {f"{name}{kind}" for name in families for kind in ("", "_from_cost")}
+    expected |= {f"{name}_alignment{kind}" for name in families for kind in ("", "_from_cost")}
+    expected |= {"soft_dtw_divergence", "align", "dtw_path", "warp", "subsequence_matches"}
+    assert names == expected | {"dba", "soft_dtw_barycenter"}
+    for function in FUNCTIONS:
+        parameters = inspect.signature(function).parameters
+        if function.__name__ not in ("explain", "resample", "smoothness", "time_layer"):
+            assert "implementation" in parameters, function.__name__
+        if "gamma" in parameters:
+            assert "checkpoint" in parameters, function.__name__
 
 
-def test_nothing_in_the_library_imports_upward():
-    files = [*LIBRARY, *(ROOT / "kernels").glob("*.py")]
-    assert len(files) > 10
-    for path in files:
-        house = path.parent.name
-        own = floor_of(house if house in ("kernels", "heads") else path.stem)
-        if house == "kernels" and path.stem in TOOLS:
-            own = floor_of("tools")
-        for name in imports(path):
-            top, *rest = name.split(".")
-            assert top not in ("experiments", "tests", "kernels"), f"{path} imports {name}"
-            if top == "tempalign" and rest and any(rest[0] in floor for floor in FLOORS):
-                assert floor_of(rest[0]) <= own, f"{path} imports upward: {name}"
-
-
-# Rooms side by side share a floor and do not know each other.
-EXPERIMENT_FLOORS = [
-    {"shared"},
-    {"tse"},
-    {"vision"},
-    {"dejavid", "episodes", "grids", "seq", "anomaly"},
-]
-
-
-def test_nothing_in_the_experiments_imports_upward():
-    for number, floor in enumerate(EXPERIMENT_FLOORS):
-        below = set().union(*EXPERIMENT_FLOORS[:number])
-        for room in floor:
-            for path in (ROOT / "experiments" / room).glob("*.py"):
-                for name in imports(path):
-                    parts = name.split(".")
-                    assert parts[0] != "tests"
-                    if parts[0] == "experiments" and len(parts) > 1:
-                        assert parts[1] in below | {room}, f"{path} imports {name}"
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: tempalign.tam_distance(x, x, x_lengths=3), "write query_lengths="),
+        (lambda x: tempalign.tam_distance(x, x, y_lengths=3), "write support_lengths="),
+        (lambda x: tempalign.tam_distance_from_cost(x, x_lengths=3), "write query_lengths="),
+        (lambda x: tempalign.weighted_dtw(x, x, y_lengths=3), "write centroid_lengths="),
+        (lambda x: tempalign.seq_loss(x, 0, x[None], lengths=3), "write query_lengths="),
+        (lambda x: tempalign.resample(x, length=3), "write num_frames="),
+    ],
+)
+def test_old_names_say_the_new_one(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(np.ones((3, 3), np.float32))
 
 
 def test_the_library_needs_only_jax_numpy_and_flax():
     allowed = {"__future__", "jax", "jaxlib", "numpy", "flax", "tempalign", "matplotlib", "optax"}
-    for path in [*LIBRARY, *(ROOT / "kernels").glob("*.py")]:
+    for path in [*LIBRARY, *(ROOT / "kernels").rglob("*.py")]:
         for name in imports(path):
             assert name.split(".")[0] in allowed | sys.stdlib_module_names, f"{path} imports {name}"
 

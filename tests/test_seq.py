@@ -51,7 +51,7 @@ def loop_terms(logits, exemplars, gamma, frames=None):
 
 
 def loss(logits, exemplars, **options):
-    given = dict(lengths=LENGTHS, exemplar_lengths=EXEMPLAR_LENGTHS) | options
+    given = dict(query_lengths=LENGTHS, exemplar_lengths=EXEMPLAR_LENGTHS) | options
     return tempalign.seq_loss(logits, LABELS, exemplars, **given)
 
 
@@ -107,7 +107,7 @@ def test_only_the_exemplar_of_the_label_matters():
     @jax.jit
     @jax.value_and_grad
     def align(exemplars):
-        options = dict(lengths=LENGTHS, exemplar_lengths=EXEMPLAR_LENGTHS)
+        options = dict(query_lengths=LENGTHS, exemplar_lengths=EXEMPLAR_LENGTHS)
         return tempalign.seq_loss(logits, labels, exemplars, **options).align
 
     expected, _ = align(exemplars)
@@ -158,7 +158,7 @@ def test_stable_for_extreme_logits():
 def test_an_invariance_of_each_term():
     logits, frames, exemplars = make_batch()
     logits, exemplars = np.nan_to_num(logits), np.nan_to_num(exemplars)
-    everything = dict(lengths=None, exemplar_lengths=None)
+    everything = dict(query_lengths=None, exemplar_lengths=None)
     before = loss(logits, exemplars, **everything)
     # A constant added to all logits of a frame changes no probability.
     np.testing.assert_allclose(loss(logits + 5, exemplars, **everything), before, rtol=1e-5)
@@ -231,7 +231,7 @@ def test_traced_labels_and_lengths_out_of_range_give_nan():
 
     @jax.jit
     def traced(labels, lengths, own, frames):
-        options = dict(lengths=lengths, exemplar_lengths=own, sequence_labels=frames)
+        options = dict(query_lengths=lengths, exemplar_lengths=own, sequence_labels=frames)
         return tempalign.seq_loss(logits, labels, exemplars, **options)
 
     good = LABELS, LENGTHS, EXEMPLAR_LENGTHS, frames
@@ -271,8 +271,8 @@ E = np.ones((C, L, C), np.float32) / C
         ({"beta": np.nan}, ValueError, r"beta must be finite and >= 0, got nan"),
         ({"beta": True}, ValueError, r"beta must be a real scalar, .* bool"),
         ({"gamma": -1.0}, ValueError, r"gamma must be positive and finite"),
-        ({"lengths": 7}, ValueError, r"lengths must lie within 1..6"),
-        ({"lengths": np.ones((2, B), int)}, ValueError, r"lengths must broadcast to \(4,\)"),
+        ({"query_lengths": 7}, ValueError, r"lengths must lie within 1..6"),
+        ({"query_lengths": np.ones((2, B), int)}, ValueError, r"lengths must broadcast to \(4,\)"),
         ({"exemplar_lengths": 6}, ValueError, r"exemplar_lengths must lie within 1..5"),
         ({"sequence_labels": LABELS}, ValueError, r"sequence_labels must broadcast to \(4, 6\)"),
         ({"sequence_labels": X[..., 0]}, TypeError, r"sequence_labels must be integers"),

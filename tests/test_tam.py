@@ -136,9 +136,9 @@ def test_all_pairs_lengths_and_padding(poison, gamma):
         support[k, m[k] :] = poison
 
     def total(q, s):
-        return score(q[:, None], s, support_lengths=n, support_lengths=m).sum()
+        return score(q[:, None], s, query_lengths=n, support_lengths=m).sum()
 
-    values = score(query[:, None], support, support_lengths=n, support_lengths=m)
+    values = score(query[:, None], support, query_lengths=n, support_lengths=m)
     dq, ds = jax.grad(total, (0, 1))(query, support)
     chex.assert_tree_all_finite((dq, ds))
     for i in range(3):

@@ -10,7 +10,7 @@ for marginals; that is all it knows of this room. The trip through it, a file a 
     backends    who serves the call, and why not the others      (choose, explain)
     evaluate    block by block: costs, windows, lanes; long does it by blocks of rows
     derivative  the one rule that joins values and marginals     (value, marginals of Lanes)
-    recurrence  one scan over anti-diagonals; hard and soft are its two algebras
+    recurrence  one scan over anti-diagonals; hard and soft (soft_minimum) are its two algebras
     along_path  DejaVid's distance: sums along the paths of a hard model
 
 Small and below all of these: pairs, costs, windows, integers, shards, platforms. Who may import

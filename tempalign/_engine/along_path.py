@@ -113,13 +113,15 @@ def _sequentially(function: F) -> F:
 
         def one(slices: list[Array]) -> Any:
             rest = iter(slices)
-            given = [next(rest) if moves else leaf for leaf, moves in zip(leaves, batched, strict=True)]
+            given = [
+                next(rest) if moves else leaf for leaf, moves in zip(leaves, batched, strict=True)
+            ]
             return mapped(*jax.tree.unflatten(treedef, given))
 
         found = lax.map(one, moving)
         return found, jax.tree.map(lambda _: True, found)
 
-    return mapped
+    return mapped  # type: ignore[return-value]
 
 
 @jax.jit
@@ -200,7 +202,7 @@ class _Walk(NamedTuple):
     def cells(
         self, rows: Array, visit: Callable[[Array, Array, T], T], start: T, asked: Array
     ) -> T:
-        """Folds `visit(lane, p, total)` over all anti-diagonals of the lanes asked for, in order."""
+        """Folds `visit(lane, p, total)` over the anti-diagonals of all lanes asked for."""
 
         def lane(index: Array, total: T) -> T:
             count = jnp.where(asked[index], rows.shape[0], 0)

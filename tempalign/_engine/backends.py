@@ -8,7 +8,9 @@ lowered (`platforms.on_cuda`).
 """
 
 import contextvars
+import functools
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_args
 
@@ -66,9 +68,7 @@ def choose(
     return made
 
 
-def _choose(
-    function: str, model: Model, operands: Any, implementation: Implementation
-) -> Choice:
+def _choose(function: str, model: Model, operands: Any, implementation: Implementation) -> Choice:
     wanted: Sequence[ImplementationName]
     if implementation is None:
         wanted = ("pallas", "xla")
@@ -164,6 +164,9 @@ def explain(
         >>> tempalign.explain(tempalign.soft_dtw, jnp.ones((5, 3)), jnp.ones((6, 3)))
         'soft_dtw runs on xla: the only implementation in this version.'
     """
+    while isinstance(function, functools.partial):
+        arguments, options = (*function.args, *arguments), {**function.keywords, **options}
+        function = function.func
     name = function if isinstance(function, str) else getattr(function, "__name__", repr(function))
     call = _public(name)
     model = models.weighted(False) if name == "weighted_dtw" else Model()
@@ -184,8 +187,6 @@ def explain(
 
 def _public(name: str) -> Callable[..., Any]:
     """The public function of a name, if its implementation can be chosen."""
-    import inspect
-
     import tempalign
 
     known = [
@@ -201,11 +202,16 @@ def _public(name: str) -> Callable[..., Any]:
 
 
 def _listen(call: Callable[..., Any], arguments: Sequence[Any], options: dict[str, Any]) -> Choice:
-    """What the call itself chooses, found by tracing it."""
+    """What the call itself chooses, found by tracing it; numbers stay the static ones they are."""
     heard: list[Choice] = []
+    traced = {k: one for k, one in enumerate(arguments) if hasattr(one, "shape")}
+
+    def of_arrays(given: dict[int, Any]) -> Any:
+        return call(*(given.get(k, one) for k, one in enumerate(arguments)), **options)
+
     token = _listener.set(heard)
     try:
-        jax.eval_shape(lambda *given: call(*given, **options), *arguments)
+        jax.eval_shape(of_arrays, traced)
     finally:
         _listener.reset(token)
     return heard[0]

@@ -116,6 +116,25 @@ def in_range(lengths: Array, num_frames: int) -> Array:
     return (lengths >= 1) & (lengths <= num_frames)
 
 
+def nan_where(bad: Array, number: Array) -> Array:
+    """`number`, and NaN where it is `bad` unless it is exactly 0; read from either end.
+
+    For tangents: a pair whose value is NaN has a gradient of NaN, but it must not reach the other
+    pairs through what they share when nobody asked for that pair: 0 times NaN would. So a
+    cotangent of exactly 0 stays 0 in the transpose of this.
+    """
+    largest = jnp.finfo(number.dtype).max ** 0.99
+    # Not a constant: the compiler would multiply it with itself first, and inf times 0 is NaN.
+    big = jnp.where(bad, jnp.asarray(largest, number.dtype), 1)
+    # What is not 0 becomes inf, and that times 0 is NaN.
+    return jnp.where(bad, (number * big * big) * jnp.zeros_like(number) * big * big, number)
+
+
+def refuse(bad: Array, value: Array) -> Array:
+    """A result, NaN where it is `bad`, and so is its gradient (see `nan_where`)."""
+    return nan_where(bad, value) + jnp.where(bad, jnp.nan, 0).astype(value.dtype)
+
+
 def nan_where_invalid(value: Array, *checked: tuple[Array | None, int]) -> Array:
     """Replaces results whose (traced) lengths lie outside 1..num_frames by NaN.
 
@@ -125,7 +144,7 @@ def nan_where_invalid(value: Array, *checked: tuple[Array | None, int]) -> Array
     """
     for array, num_frames in checked:
         if array is not None:
-            value = jnp.where(in_range(array, num_frames), value, jnp.nan)
+            value = refuse(~in_range(jnp.asarray(array), num_frames), value)
     return value
 
 
@@ -133,6 +152,7 @@ def band(value: int | None) -> int | None:
     """Checks a Sakoe-Chiba radius."""
     if value is None:
         return None
+    static(value, "band")
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"band must be a Python integer or None, got {value!r}")
     if value < 0:
@@ -144,6 +164,7 @@ def slope(value: float | None) -> Fraction | None:
     """Checks an Itakura slope; as a fraction, so that windows are exact."""
     if value is None:
         return None
+    static(value, "max_slope")
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"max_slope must be a Python number or None, got {value!r}")
     if not 1 <= value < float("inf"):
@@ -173,7 +194,7 @@ def gamma(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
                     f"gamma must be positive and finite, or 0 for the hard minimum; got {given}"
                 )
             low, high = gamma_range(dtype)
-            if not low <= given <= high:
+            if not low <= float(given) <= high:
                 raise ValueError(
                     f"gamma must lie within {low:.1e}..{high:.1e} to be computed with in {dtype}, "
                     f"got {given}; scale the costs, or use 0 for the hard minimum"
@@ -193,6 +214,7 @@ def real_scalar(value: ArrayLike, name: str, dtype: jnp.dtype) -> Array:
 
 def positive_int(value: int, name: str) -> int:
     """Checks a static count."""
+    static(value, name)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be a Python integer, got {value!r}")
     if value < 1:
@@ -200,18 +222,24 @@ def positive_int(value: int, name: str) -> int:
     return int(value)
 
 
-def flag(value: bool, name: str) -> None:
-    """Checks a switch."""
+def static(value: object, name: str) -> None:
+    """Checks that an option that decides what is compiled is not traced."""
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
-            f"{name} must be True or False, got a traced value: it is static, name it in "
+            f"{name} must be a Python value, got a traced one: it is static, name it in "
             f'jax.jit(..., static_argnames="{name}") or bind it with functools.partial'
         )
+
+
+def flag(value: bool, name: str) -> None:
+    """Checks a switch."""
+    static(value, name)
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def choice(value: object, name: str, allowed: Sequence[str]) -> None:
     """Checks a named option."""
+    static(value, name)
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

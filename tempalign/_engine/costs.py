@@ -16,29 +16,30 @@ origin may be shared. As fast as the product on a CPU, which needs E transposed 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from tempalign._engine import checks
-from tempalign._types import Array, Cost
+from tempalign._engine.model import LocalCost
+from tempalign._types import Array
 
 NAMES = ("sqeuclidean", "euclidean", "manhattan", "cosine")
 
 _BLOCK = 16
 
 
-def matrix(x: Array, y: Array, cost: Cost) -> Array:
+def matrix(x: Array, y: Array, cost: LocalCost) -> Array:
     """Local costs between all frames.
 
     A frame with NaN in it costs NaN against every frame, whatever the cost.
 
     Args:
-        x: ``[S, A, n, F]``.
-        y: ``[S, C, m, F]``.
-        cost: a name of `NAMES`, or a function ``(x [n, F], y [m, F]) -> [n, m]``.
+        x: ``[S, A, n, F]``; with ``cost="given"`` local costs ``[S, 1, n, m]``.
+        y: ``[S, C, m, F]``; not looked at beside given costs.
+        cost: a name of `NAMES`, a function ``(x [n, F], y [m, F]) -> [n, m]``, or "given".
 
     Returns:
         ``[n, m, S, A, C]``, of the dtype of `x`.
@@ -49,6 +50,8 @@ def matrix(x: Array, y: Array, cost: Cost) -> Array:
     """
     if callable(cost):
         return _apart(jnp.isnan, x, y, partial(_from_callable, cost=cost))
+    if cost == "given":
+        return x.transpose(2, 3, 0, 1)[..., None]
     checks.choice(cost, "cost", NAMES)
     if cost == "sqeuclidean":
         return _summed(jnp.square, _twice, x, y)
@@ -262,4 +265,4 @@ class DampedCosine:
         norms = [_safe_sqrt(jnp.sum(jnp.square(a), -1)) for a in (x, y)]
         inner = jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
         damping = (self.damping / x_scale) / y_scale.T
-        return cast(Array, 1 - inner / (norms[0][:, None] * norms[1] + damping))
+        return 1 - inner / (norms[0][:, None] * norms[1] + damping)

@@ -11,7 +11,7 @@ constants, beside a value that has this rule itself) so are all derivatives of h
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from tempalign._engine import checks, hard, soft
+from tempalign._engine.hard import ByMove
 from tempalign._engine.model import Model
 from tempalign._engine.recurrence import Ends, Prices
 from tempalign._engine.shards import alike
@@ -56,7 +57,7 @@ class Marginals(NamedTuple):
     value: Array
     visits: Array
     entropy: Array | None
-    moves: tuple[Array, Array, Array, Array] | None
+    moves: ByMove | None
 
 
 def value(model: Model, lanes: Lanes) -> Array:
@@ -100,9 +101,9 @@ def marginals(
         by = None
         if moves:
             kinds = hard.moves_of(rows)
-            by = tuple(hard.on_cells(rows, n, m, kind.astype(found.dtype)) for kind in kinds)
+            by = ByMove(*(hard.on_cells(rows, n, m, kind.astype(found.dtype)) for kind in kinds))
         visits = hard.on_cells(rows, n, m).astype(found.dtype)
-        made = Marginals(found, visits, nothing, by)  # type: ignore[arg-type]
+        made = Marginals(found, visits, nothing, by)
     else:
         arguments = given.cost, given.ends, given.prices, given.gamma
         gibbs = soft.gibbs(model, *arguments, with_entropy=entropy, with_moves=moves)
@@ -113,7 +114,7 @@ def marginals(
         made.value,
         jnp.where(cells, jnp.nan, made.visits),
         None if made.entropy is None else jnp.where(bad, jnp.nan, made.entropy),
-        None if made.moves is None else tuple(jnp.where(cells, jnp.nan, v) for v in made.moves),
+        None if made.moves is None else ByMove(*(jnp.where(cells, jnp.nan, v) for v in made.moves)),
     )
 
 
@@ -129,7 +130,8 @@ def _path_jvp(model, primals, tangents):
     found = path(model, lanes)
     made = marginals(model, lanes, moves=not model.uniform)
     pushed = _pushed(model, lanes, d_lanes, made._replace(value=found.value))
-    return found, hard.Path(pushed, np.zeros(found.rows.shape, jax.dtypes.float0))
+    no_tangent: Any = np.zeros(found.rows.shape, jax.dtypes.float0)
+    return found, hard.Path(pushed, no_tangent)
 
 
 path.defjvp(_path_jvp, symbolic_zeros=True)
@@ -145,22 +147,22 @@ def _pushed(model: Model, lanes: Lanes, d_lanes: Lanes, found: Marginals) -> Arr
         return jnp.where(bad, jnp.where(inside, 1, 0), numbers)
 
     total = jnp.zeros_like(found.value)
-    by_move = None if found.moves is None else tuple(map(awake, found.moves))
+    by_move = None if found.moves is None else ByMove(*map(awake, found.moves))
     if not _is_zero(d_lanes.cost):
         pulled = slope(model, lanes, found._replace(visits=awake(found.visits), moves=by_move))
         total = total + jnp.sum(pulled * d_lanes.cost, axis=(0, 1))
-    if lanes.prices is not None and by_move is not None:
+    if d_lanes.prices is not None and by_move is not None:
         d_penalty, d_weights = d_lanes.prices.penalty, d_lanes.prices.weights
         # A forbidden cell costs inf, and nobody visits it.
         cost = jnp.where(jnp.isfinite(lanes.cost), lanes.cost, 0)
         for k, (move, visits) in enumerate(zip(model.moves, by_move[:3], strict=True)):
-            if move.penalised and not _is_zero(d_penalty):
+            if move.penalised and d_penalty is not None and not _is_zero(d_penalty):
                 total = total + jnp.sum(visits, axis=(0, 1)) * d_penalty
-            if move.weighted and not _is_zero(d_weights):
+            if move.weighted and d_weights is not None and not _is_zero(d_weights):
                 total = total + jnp.sum(visits * cost, axis=(0, 1)) * d_weights[k]
-    if not _is_zero(d_lanes.gamma) and found.entropy is not None:
+    if d_lanes.gamma is not None and found.entropy is not None and not _is_zero(d_lanes.gamma):
         total = total - jnp.where(bad, 1, found.entropy) * d_lanes.gamma
-    return nan_where(bad, total)
+    return checks.nan_where(bad, total)
 
 
 def slope(model: Model, lanes: Lanes, found: Marginals) -> Array:
@@ -171,19 +173,6 @@ def slope(model: Model, lanes: Lanes, found: Marginals) -> Array:
     for k, (move, visits) in enumerate(zip(model.moves, by_move, strict=True)):
         begun = begun + (visits * lanes.prices.weights[k] if move.weighted else visits)
     return begun
-
-
-def nan_where(bad: Array, tangent: Array) -> Array:
-    """The tangent, NaN where `bad`; its transpose leaves a cotangent of exactly 0 as it is.
-
-    A pair whose value is NaN has a gradient of NaN, but it must not reach the other pairs through
-    what they share when nobody asked for that pair: 0 times NaN would.
-    """
-    largest = jnp.finfo(tangent.dtype).max ** 0.99
-    big = jnp.where(bad, jnp.asarray(largest, tangent.dtype), 1)
-    # What is not 0 becomes inf, and inf times 0 is NaN: read from either end, for a cotangent
-    # comes from the right. For lanes that are not bad it adds 0.
-    return tangent + (tangent * big * big) * jnp.zeros_like(tangent) * big * big
 
 
 def _is_zero(tangent: object) -> bool:

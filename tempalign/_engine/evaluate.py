@@ -50,16 +50,16 @@ def alignment(function: str, problem: Problem, implementation: Implementation) -
     """The path or expected alignment ``[..., n, m]``."""
     model, operands, pairs = problem
     choose(function, model, operands, implementation)
-    if model.recompute:
-        return pairs.restore(_recomputed(model, operands))
-    return pairs.restore(_marginals(model, operands, False)[1])
+    found = _recomputed if model.recompute else _marginals
+    return pairs.restore(found(model, operands, False)[1])
 
 
 def marginals(function: str, problem: Problem, implementation: Implementation) -> Alignment:
     """Value, alignment and entropy."""
     model, operands, pairs = problem
     choose(function, model, operands, implementation)
-    return Alignment(*(pairs.restore(one) for one in _marginals(model, operands, True)))
+    found = _recomputed if model.recompute else _marginals
+    return Alignment(*(pairs.restore(one) for one in found(model, operands, True)))
 
 
 def path(function: str, problem: Problem, implementation: Implementation) -> tuple[Array, Array]:
@@ -87,7 +87,9 @@ def _marginals(model: Model, operands: Operands, entropy: bool) -> tuple[Array, 
         visits = found.visits.transpose(2, 0, 1)
         if not model.soft:
             visits = lax.stop_gradient(visits)
-        return (found.value, visits) + ((found.entropy,) if entropy else ())  # type: ignore
+        return (
+            (found.value, visits) if found.entropy is None else (found.value, visits, found.entropy)
+        )
 
     return _by_block(model, operands, of_lanes)
 
@@ -102,27 +104,39 @@ def _paths(model: Model, operands: Operands) -> tuple[Array, Array]:
     return _by_block(model, operands, of_lanes)
 
 
-@partial(jax.jit, static_argnames="model")
-def _recomputed(model: Model, operands: Operands) -> Array:
-    """The expected alignment as the derivative of the value in the cost matrix."""
-    cost = cost_matrices(model, operands)  # [n, m, S, A, C]
+@partial(jax.jit, static_argnames=("model", "entropy"))
+def _recomputed(model: Model, operands: Operands, entropy: bool) -> tuple[Array, ...]:
+    """The same from derivatives of the value in the cost matrix and in gamma."""
+    cost = costs.matrix(operands.x, operands.y, model.cost)  # [n, m, S, A, C]
     n, m, *sizes = cost.shape
+    rows, columns, valid = (
+        None if one is None else one.reshape(-1, 1, 1)
+        for one in (operands.rows, operands.columns, operands.valid)
+    )
     given = operands._replace(
         x=cost.transpose(2, 3, 4, 0, 1).reshape(-1, 1, n, m),
         y=jnp.zeros_like(cost, shape=(math.prod(sizes), 1, 1, 1)),
-        **{
-            name: None if one is None else one.reshape(-1, 1, 1)
-            for name, one in (
-                ("rows", operands.rows), ("columns", operands.columns), ("valid", operands.valid)
-            )
-        },
+        rows=rows,
+        columns=columns,
+        valid=valid,
         mask=None if operands.mask is None else _flat_mask(operands.mask, tuple(sizes)),
     )
+    gamma = operands.gamma
+    assert gamma is not None
     of_given = model.replace(cost="given")
-    found, push = jax.vjp(lambda x: long.value(of_given, given._replace(x=x)), given.x)
+
+    def of(x: Array, gamma: Array) -> Array:
+        return long.value(of_given, given._replace(x=x, gamma=gamma)).reshape(sizes)
+
+    found, push = jax.vjp(lambda x: of(x, gamma), given.x)
     (visits,) = push(jnp.ones_like(found))
-    visits = jnp.where(jnp.isfinite(found)[..., None], visits, jnp.nan)
-    return visits.reshape((*sizes, n, m))
+    visits = jnp.where(
+        jnp.isfinite(found)[..., None, None], visits.reshape((*sizes, n, m)), jnp.nan
+    )
+    if not entropy:
+        return found, visits
+    of_gamma = jax.jvp(lambda gamma: of(given.x, gamma), (gamma,), (jnp.ones_like(gamma),))[1]
+    return found, visits, -of_gamma
 
 
 def _flat_mask(mask: Array, sizes: tuple[int, ...]) -> Array:
@@ -132,33 +146,18 @@ def _flat_mask(mask: Array, sizes: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(mask, sizes + inner).reshape((-1, 1, 1) + inner)
 
 
-def cost_matrices(model: Model, operands: Operands) -> Array:
-    """Local costs ``[n, m, S, A, C]``."""
-    if model.cost == "given":
-        return operands.x.transpose(2, 3, 0, 1)[..., None]
-    return costs.matrix(operands.x, operands.y, model.cost)  # type: ignore[arg-type]
-
-
 def to_lanes(model: Model, operands: Operands) -> Lanes:
     """Pairs side by side, costs outside of the window forbidden."""
-    cost = cost_matrices(model, operands)
-    n, m, *sizes = cost.shape
-    if operands.mask is not None:
-        cost = jnp.where(operands.mask.transpose(3, 4, 0, 1, 2), cost, jnp.inf)
-    cost = cost.reshape(n, m, -1)
+    cost = costs.matrix(operands.x, operands.y, model.cost)
+    n, m = cost.shape[:2]
     rows: Array | int = n
     columns: Array | int = m
     ends = None
     if operands.rows is not None and operands.columns is not None:
         rows, columns = operands.rows.reshape(-1), operands.columns.reshape(-1)
         ends = Ends(rows - 1, columns - 1)
-    allowed = windows.ranges(
-        model.window, jnp.arange(n, dtype=jnp.int32)[:, None], rows, columns, (n, m)
-    )
-    if allowed is not None:
-        column = jnp.arange(m)[:, None]
-        first, last = (bound[:, None, :] for bound in allowed)
-        cost = jnp.where((first <= column) & (column <= last), cost, jnp.inf)
+    row = jnp.arange(n, dtype=jnp.int32)
+    cost = windows.forbid(model.window, cost, operands.mask, row, rows, columns, (n, m))
     valid = None if operands.valid is None else operands.valid.reshape(-1)
     return Lanes(cost, ends, valid, operands.gamma, operands.prices)
 
@@ -183,7 +182,10 @@ def _in_chunks(
     model: Model, operands: Operands, evaluate: Callable[[Lanes], Any], at_once: int
 ) -> Any:
     s, a, n = operands.x.shape[:3]
-    c, m = operands.y.shape[1], operands.x.shape[3] if model.cost == "given" else operands.y.shape[2]
+    c, m = (
+        operands.y.shape[1],
+        operands.x.shape[3] if model.cost == "given" else operands.y.shape[2],
+    )
 
     def of_block(block: Operands) -> Any:
         sizes = *block.x.shape[:2], block.y.shape[1]
@@ -201,20 +203,14 @@ def _in_chunks(
         # Otherwise autodiff keeps the alignments of all blocks.
         of_block = jax.checkpoint(of_block)
     # Which axis of an operand that is, where it has it.
-    cut = Operands(
-        x=axis if axis < 2 else None,
-        y={0: 0, 1: None, 2: 1}[axis],
-        rows=axis,
-        columns=axis,
-        valid=axis,
-        mask=axis if operands.mask is not None and operands.mask.shape[axis] > 1 else None,
-        gamma=None,
-        prices=None,
-    )
+    axes = {"rows": axis, "columns": axis, "valid": axis}
+    axes |= ({"x": 0, "y": 0}, {"x": 1}, {"y": 1})[axis]
+    if operands.mask is not None and operands.mask.shape[axis] > 1:
+        axes["mask"] = axis
     parts = {
-        name: _split(getattr(operands, name), getattr(cut, name), chunk)
-        for name in Operands._fields
-        if getattr(cut, name) is not None and getattr(operands, name) is not None
+        name: _split(getattr(operands, name), at, chunk)
+        for name, at in axes.items()
+        if getattr(operands, name) is not None
     }
     mapped = lax.map(lambda part: of_block(operands._replace(**part)), parts)
 

@@ -23,6 +23,7 @@ from tempalign._engine.model import Model
 from tempalign._engine.recurrence import (
     Arrivals,
     Ends,
+    MovePrices,
     Prices,
     Values,
     exit_cell,
@@ -35,6 +36,15 @@ from tempalign._types import Array
 
 # What a cell came from.
 _COLUMN, _ROW, _DIAGONAL, _NOWHERE = 0, 1, 2, 3
+
+
+class ByMove(NamedTuple):
+    """By which move paths come to cells: how many do, or whether the one path does."""
+
+    row: Array
+    column: Array
+    diagonal: Array
+    begun: Array
 
 
 class Path(NamedTuple):
@@ -90,15 +100,15 @@ def on_cells(rows: Array, n: int, m: int, numbers: Array | None = None) -> Array
     return here if numbers is None else jnp.where(here, numbers[diagonal_of_cell], 0)
 
 
-def moves_of(rows: Array) -> tuple[Array, Array, Array, Array]:
-    """By which move the path entered each of its cells: row, column, diagonal, none; ``[P, L]``."""
+def moves_of(rows: Array) -> ByMove:
+    """By which move the path came to each of its cells, bool ``[P, L]``."""
     here = rows >= 0
     before = jnp.concatenate([jnp.full_like(rows[:1], -1), rows])[:-1]
     two_before = jnp.concatenate([jnp.full_like(rows[:1], -1), before])[:-1]
     straight = here & (before >= 0)
     by_diagonal = here & ~straight & (two_before >= 0)
     by_row, by_column = straight & (before < rows), straight & (before == rows)
-    return by_row, by_column, by_diagonal, here & ~straight & ~by_diagonal
+    return ByMove(by_row, by_column, by_diagonal, here & ~straight & ~by_diagonal)
 
 
 class Minimum:
@@ -114,14 +124,15 @@ class Minimum:
         self.ties = ties
 
     def extend(
-        self, cost: Array, ways: Arrivals, prices: Arrivals | None
+        self, cost: Array, ways: Arrivals, prices: MovePrices | None
     ) -> tuple[Values, Array | None]:
         best, choice = None, None
         codes = (_ROW, _COLUMN, _DIAGONAL, _NOWHERE)
-        for k, (code, way) in enumerate(zip(codes, ways, strict=True)):
+        added = (None,) * 4 if prices is None else prices
+        for code, way, price in zip(codes, ways, added, strict=True):
             if way is None:
                 continue
-            here = way[0] if prices is None else way[0] + prices[k]
+            here = way[0] if price is None else way[0] + price
             if best is None:
                 best = here
                 choice = jnp.full_like(cost, code, jnp.int8) if self.ties else None
@@ -146,11 +157,11 @@ class Minimum:
 class MinimumWithStart(Minimum):
     """The hard minimum of paths that remember the column they began in."""
 
-    outside = (math.inf, -1.0)
+    outside: tuple[float, ...] = (math.inf, -1.0)
     unroll = 1
 
     def extend(
-        self, cost: Array, ways: Arrivals, prices: Arrivals | None
+        self, cost: Array, ways: Arrivals, prices: MovePrices | None
     ) -> tuple[Values, Array | None]:
         (best,), choice = Minimum("column").extend(
             cost, Arrivals(*(None if way is None else way[:1] for way in ways)), prices
@@ -170,9 +181,7 @@ def _last(values: Values, model: Model) -> Array:
     return values[0] if model.end.is_open else values[0][None]
 
 
-def _path(
-    model: Model, cost: Array, ends: Ends | None, prices: Prices | None, ties: str
-) -> Path:
+def _path(model: Model, cost: Array, ends: Ends | None, prices: Prices | None, ties: str) -> Path:
     n, m, lanes = cost.shape
     swept = sweep(model, cost, ends, Minimum(ties), prices)
     last = _last(swept.last, model)

@@ -28,8 +28,7 @@ _FEWEST_ROWS = 64
 def value(model: Model, operands: Operands) -> Array:
     """Soft minima of the path costs, ``[S, A, C]``."""
     operands = alike(operands)
-    x, y, gamma = operands.x, operands.y, operands.gamma
-    assert gamma is not None
+    x, y = operands.x, operands.y
     s, a, n, width = x.shape
     c, m = y.shape[1], width if model.cost == "given" else y.shape[2]
     lanes = s * a * c
@@ -48,26 +47,17 @@ def value(model: Model, operands: Operands) -> Array:
         shape = array.shape[:axis] + (count, height) + array.shape[axis + 1 :]
         return jnp.moveaxis(array.reshape(shape), axis, 0)
 
-    head = Lanes(x, ends, None, gamma, operands.prices)
+    head = Lanes(x, ends, None, operands.gamma, operands.prices)
     temperature = derivative.usable(head).gamma
+    assert temperature is not None
 
     @jax.checkpoint
     def work_on(state, inputs):
         above, reached = state
         part, mask = inputs
-        if model.cost == "given":
-            cost = part.transpose(2, 3, 0, 1)[..., None]
-        else:
-            cost = costs.matrix(part, y, model.cost)
-        if mask is not None:
-            cost = jnp.where(mask.transpose(3, 4, 0, 1, 2), cost, jnp.inf)
-        cost = cost.reshape(height, m, lanes)
-        row = above.first + jnp.arange(height, dtype=jnp.int32)[:, None]
-        allowed = windows.ranges(model.window, row, rows, columns, (n, m))
-        if allowed is not None:
-            column = jnp.arange(m)[:, None]
-            first, last = (bound[:, None, :] for bound in allowed)
-            cost = jnp.where((first <= column) & (column <= last), cost, jnp.inf)
+        cost = costs.matrix(part, y, model.cost)
+        row = above.first + jnp.arange(height, dtype=jnp.int32)
+        cost = windows.forbid(model.window, cost, mask, row, rows, columns, (n, m))
         reached, above = soft.block_value(
             model, cost, ends, operands.prices, temperature, above, reached
         )

@@ -53,10 +53,12 @@ ARGS = {
     "diagonal": "whether the step (1, 1) is allowed.",
     "band": """Sakoe-Chiba radius around the slope-adjusted diagonal, in frames of the longer
         sequence: cells with ``|i (m-1) - j (n-1)| <= band min(n-1, m-1)`` are allowed, n and
-        m being the true lengths (for n = m, tslearn's and aeon's radius). None: all cells.""",
+        m being the true lengths. For n = m that is tslearn's ``sakoe_chiba_radius`` and n times
+        aeon's ``window``. None: all cells.""",
     "max_slope": """Itakura's parallelogram: the lines from both corners to an allowed cell are at
         most `max_slope` times as steep as the line between the corners, and at least
-        ``1 / max_slope`` times; >= 1, taken to the nearest fraction below 1/100. None: all cells.""",
+        ``1 / max_slope`` times; a number >= 1, rounded to a fraction of at most hundredths. None:
+        all cells.""",
     "mask": """boolean ``[..., n, m]`` that broadcasts with the leading axes, True where a path may
         go. What band, slope and mask all allow is allowed. Where they leave no path: an error if
         they and the lengths are concrete, else ``inf``. None: all cells.""",
@@ -82,7 +84,12 @@ def with_path_options(function: F) -> F:
     signature = inspect.signature(function)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=DEFAULTS[name])
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=DEFAULTS[name],
+            annotation=PathOptions.__annotations__[name],
+        )
         for name in ARGS
     ]
     explicit = signature.replace(parameters=own + added)
@@ -94,7 +101,15 @@ def with_path_options(function: F) -> F:
         return function(*args, **kwargs)
 
     entries = "".join(
-        textwrap.indent(f"{name}: {' '.join(text.split())}\n", " " * 8)
+        textwrap.fill(
+            f"{name}: {' '.join(text.split())}",
+            width=100,
+            initial_indent=" " * 8,
+            subsequent_indent=" " * 12,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        + "\n"
         for name, text in ARGS.items()
     )
     lines = (function.__doc__ or "").splitlines(keepends=True)
@@ -162,13 +177,16 @@ def resolve(options: PathOptions, dtype: jnp.dtype) -> Paths:
         diagonal=Move(diagonal.allowed, weighted=weights is not None),
         begin=_opening(given["open_begin"], "open_begin"),
         end=_opening(given["open_end"], "open_end"),
-        window=Window(checks.band(given["band"]), checks.slope(given["max_slope"]), mask is not None),
+        window=Window(
+            checks.band(given["band"]), checks.slope(given["max_slope"]), mask is not None
+        ),
     )
     return Paths(model, penalty, weights, mask)
 
 
 def _opening(value: Open, name: str) -> Opening:
     allowed = 'None, "x", "y", "both", a count of frames, or a pair (skip_x, skip_y)'
+    checks.static(value, name)
     named = {None: (0, 0), "x": (None, 0), "y": (0, None), "both": (None, None)}
     if value is None or isinstance(value, str):
         if value not in named:
@@ -182,7 +200,8 @@ def _opening(value: Open, name: str) -> Opening:
             raise TypeError(f"{name} must be {allowed}; got {value!r}")
         if count is not None and count < 0:
             raise ValueError(f"{name} must not be negative, got {value!r}")
-    return Opening(*(None if count is None else int(count) for count in pair))
+    skip_x, skip_y = (None if count is None else int(count) for count in pair)
+    return Opening(skip_x, skip_y)
 
 
 def _penalty(value: ArrayLike, dtype: jnp.dtype) -> Array | None:

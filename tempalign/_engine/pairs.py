@@ -72,7 +72,7 @@ class Pairs:
         return _regroup(jnp.broadcast_to(values, self.shape), self._groups, 0)
 
     def pair_matrices(self, matrices: Array) -> Array:
-        """Groups ``[..., n, m]`` as ``[S, A, C, n, m]``; ``[1, 1, 1, n, m]`` if all pairs share one."""
+        """Matrices ``[..., n, m]`` as ``[S, A, C, n, m]``; one for all as ``[1, 1, 1, n, m]``."""
         inner = matrices.shape[-2:]
         if matrices.size == math.prod(inner):
             return matrices.reshape((1, 1, 1, *inner))

@@ -153,7 +153,7 @@ def of_sequences(
     paths: PathOptions | Model,
     *,
     cost: LocalCost,
-    gamma: ArrayLike | None = None,
+    gamma: ArrayLike = 0,
     recompute: bool = False,
     names: Names = ("x", "y"),
 ) -> Problem:
@@ -166,7 +166,7 @@ def of_sequences(
         y_lengths: of `y`.
         paths: options of the caller, or a model with moves and openings.
         cost: the local cost.
-        gamma: temperature; None, as a static 0, selects the hard minimum.
+        gamma: temperature; a static 0 selects the hard minimum.
         recompute: see `Model`.
         names: of `x` and `y`, for messages.
     """
@@ -175,9 +175,7 @@ def of_sequences(
     given = inputs(x, y, x_lengths, y_lengths, names=names)
     sizes = given.x.shape[2], given.y.shape[2]
     lengths = given.x_lengths, given.y_lengths
-    return _problem(
-        given.x, given.y, given.pairs, lengths, sizes, paths, cost, gamma, recompute
-    )
+    return _problem(given.x, given.y, given.pairs, lengths, sizes, paths, cost, gamma, recompute)
 
 
 def of_cost_matrix(
@@ -186,7 +184,7 @@ def of_cost_matrix(
     y_lengths: ArrayLike | None,
     paths: PathOptions | Model,
     *,
-    gamma: ArrayLike | None = None,
+    gamma: ArrayLike = 0,
     recompute: bool = False,
     names: Names = ("x", "y"),
 ) -> Problem:
@@ -219,18 +217,16 @@ def _problem(
     sizes: tuple[int, int],
     paths: PathOptions | Model,
     cost: LocalCost,
-    gamma: ArrayLike | None,
+    gamma: ArrayLike,
     recompute: bool,
 ) -> Problem:
     n, m = sizes
     chosen = Paths(paths, None, None, None) if isinstance(paths, Model) else resolve(paths, x.dtype)
-    temperature = None if gamma is None else checks.gamma(gamma, x.dtype)
+    temperature = checks.gamma(gamma, x.dtype)
     checks.flag(recompute, "checkpoint")
     if recompute and temperature is None:
         raise ValueError("checkpoint needs gamma > 0, got gamma=0 (the hard minimum)")
-    model = chosen.model.replace(
-        cost=cost, soft=temperature is not None, recompute=bool(recompute)
-    )
+    model = chosen.model.replace(cost=cost, soft=temperature is not None, recompute=bool(recompute))
     rows = columns = valid = None
     if any(given is not None for given in lengths):
         rows, columns = (
@@ -242,12 +238,11 @@ def _problem(
                 within = pairs.pair_rows(checks.in_range(given, size))
                 valid = within if valid is None else valid & within
     mask = _checked_mask(chosen.mask, pairs, sizes)
-    windows.check(
-        model,
-        *(size if given is None else given for given, size in zip(lengths, sizes, strict=True)),
-        mask=mask if isinstance(mask, np.ndarray) else None,
-        most=sizes,
+    true_n, true_m = (
+        size if given is None else given for given, size in zip(lengths, sizes, strict=True)
     )
+    known = mask if isinstance(mask, np.ndarray) else None
+    windows.check(model, true_n, true_m, known, sizes)
     grouped = None if mask is None else pairs.pair_matrices(jnp.asarray(mask))
     prices = None if model.uniform else Prices(chosen.weights, chosen.penalty)
     operands = Operands(x, y, rows, columns, valid, grouped, temperature, prices)

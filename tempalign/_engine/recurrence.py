@@ -111,6 +111,15 @@ class Arrivals(NamedTuple):
     entry: Values | None
 
 
+class MovePrices(NamedTuple):
+    """What it costs to come to the cells of an anti-diagonal by each of the ways, ``[n, L]``."""
+
+    row: Array
+    column: Array
+    diagonal: Array
+    entry: Array
+
+
 class Above(NamedTuple):
     """What stands before a block of rows.
 
@@ -150,10 +159,10 @@ class Algebra(Protocol):
     unroll: int
     """How many steps to compile together."""
 
-    def extend(self, cost: Array, ways: Arrivals, prices: Arrivals | None) -> tuple[Values, Any]:
+    def extend(self, cost: Array, ways: Arrivals, prices: MovePrices | None) -> tuple[Values, Any]:
         """The next values and a record.
 
-        `prices` are what the moves cost (their `entry` is the plain cost), None if all cost `cost`.
+        `prices` are what the ways cost, None if they all cost `cost`.
         """
 
     def entered(self, reached: Array, column: Array) -> Values:
@@ -290,12 +299,18 @@ def sweep(
         )
         priced = None
         if prices is not None:
-            of_moves = (prices.of(move, k, costs, forbidden) for k, move in enumerate(model.moves))
-            priced = Arrivals(*of_moves, costs)  # type: ignore[arg-type]
+            row_price, column_price, diagonal_price = (
+                prices.of(move, k, costs, forbidden) for k, move in enumerate(model.moves)
+            )
+            priced = MovePrices(row_price, column_price, diagonal_price, costs)
         return algebra.extend(costs, ways, priced)
 
-    def left_by(values: Values, p: Array | int, found: Values | None):
-        """What to carry and what to list of the ends on anti-diagonal p."""
+    def left_by(near: Values, p: Array | int, found: Values | None):
+        """What to carry and what to list of the ends on anti-diagonal p, which stands in `near`.
+
+        Looked at a step late: read where it is made, the cells would be computed twice.
+        """
+        values = tuple(part[1:] for part in near)
         if listed:
             return None, listed_ends(values, p)
         return (None if found is None else value_at(values, p, found)), None
@@ -305,8 +320,8 @@ def sweep(
     def step(carry, inputs):
         near, far, found = carry
         p, costs, walls = inputs
+        found, leaving = left_by(near, p - 1, found)
         updated, record = extended(costs, near, far, p, model.begin.is_open)
-        found, leaving = left_by(updated, p, found)
         below = None if above is None else tuple(part[-1] for part in updated)
         ahead = standing(updated, edge if walls is None else walls)
         return (ahead, near if diagonal else None, found), (record, leaving, below)
@@ -325,17 +340,17 @@ def sweep(
     found = None
     if ends is not None and not listed:
         found = tuple(jnp.zeros_like(cost, shape=lanes) for _ in algebra.outside)
-    found, first_leaving = left_by(start, 0, found)
     carry = (standing(start, over[1]), near if diagonal else None, found)
     inputs = (jnp.arange(1, skewed.shape[0]), skewed[1:], over[2])
     (last, _, found), (records, leaving, below) = lax.scan(
         step, carry, inputs, unroll=algebra.unroll
     )
+    found, last_leaving = left_by(last, n + m - 2, found)
     if listed:
-        assert first_leaving is not None
+        assert last_leaving is not None
         found = tuple(
-            jnp.concatenate([one[None], rest]).reshape((n + m - 1) * one.shape[0], lanes)
-            for one, rest in zip(first_leaving, leaving, strict=True)
+            jnp.concatenate([rest, one[None]]).reshape((n + m - 1) * one.shape[0], lanes)
+            for one, rest in zip(last_leaving, leaving, strict=True)
         )
     elif found is None:
         found = tuple(part[-1] for part in last)

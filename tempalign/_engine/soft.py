@@ -1,18 +1,16 @@
 """Soft alignments: the Gibbs distribution over paths, ``exp(-path cost / gamma)``."""
 
 import math
-from functools import partial, reduce
-from typing import Any, NamedTuple
+from functools import reduce
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
+from tempalign._engine.hard import ByMove
 from tempalign._engine.model import Model
 from tempalign._engine.recurrence import (
     Above,
-    Arrivals,
     Ends,
     Prices,
     Sweep,
@@ -24,6 +22,14 @@ from tempalign._engine.recurrence import (
     unskew,
 )
 from tempalign._engine.shards import alike
+from tempalign._engine.soft_minimum import (
+    MOVES,
+    LeanSoftMinimum,
+    SoftMinimum,
+    kept,
+    outside,
+    present,
+)
 from tempalign._types import Array
 
 
@@ -32,14 +38,13 @@ class Gibbs(NamedTuple):
 
     Attributes:
         value: ``[L]`` soft minimum of the path costs.
-        moves: probabilities ``[n, m, L]`` that a path enters a cell by the row, the column and the
-            diagonal move, or begins there. None if not asked for.
+        moves: of how a path comes to a cell. None if not asked for.
         visits: ``[n, m, L]`` probability that a path visits the cell: their sum.
         entropy: ``[L]`` of the distribution, in nats; -d value / d gamma. None if not asked for.
     """
 
     value: Array
-    moves: tuple[Array, Array, Array, Array] | None
+    moves: ByMove | None
     visits: Array
     entropy: Array | None
 
@@ -82,13 +87,17 @@ def gibbs(
     probability that it has in the soft minimum. Visits and entropy then follow cell by cell,
     from quantities between 0 and 1, without differences of large numbers.
     """
-    wanted = {"with_entropy": with_entropy, "with_moves": with_moves}
     if prefers_swap(cost, model):
-        found = gibbs(*swap(model, cost, ends, prices), gamma, **wanted)
+        found = gibbs(
+            *swap(model, cost, ends, prices),
+            gamma,
+            with_entropy=with_entropy,
+            with_moves=with_moves,
+        )
         by = found.moves
         if by is not None:
             row, column, diagonal, begun = (part.transpose(1, 0, 2) for part in by)
-            by = column, row, diagonal, begun
+            by = ByMove(column, row, diagonal, begun)
         return found._replace(moves=by, visits=found.visits.transpose(1, 0, 2))
     cost, gamma, ends, prices = alike((cost, gamma, ends, prices))
     n, m, lanes = cost.shape
@@ -108,8 +117,8 @@ def gibbs(
         total = algebra.total(swept.last)
     row = jnp.arange(n)[:, None]
     nothing = jnp.zeros_like(cost, shape=(1, lanes))
-    present, kept = _present(model), _kept(model)
-    rest = next((name for name in present if name not in kept), None)
+    recorded_moves = kept(model)
+    rest = next((name for name in present(model) if name not in recorded_moves), None)
 
     def arriving(p: Array | int) -> Array:
         """The paths that start on anti-diagonal p, walking backwards."""
@@ -132,7 +141,9 @@ def gibbs(
         visits = ahead + arriving(p) if everywhere else ahead
         if model.begin.is_open:
             visits = jnp.where(row <= p, visits, 0)  # a path that began has left the grid
-        taken = {name: visits * share for name, share in zip(kept, probabilities, strict=True)}
+        taken = {
+            name: visits * share for name, share in zip(recorded_moves, probabilities, strict=True)
+        }
         # The move that is not kept takes what the others leave (but for rounding). Where they
         # leave nothing, not even the rounding: it might be forbidden.
         left = jnp.maximum(reduce(jnp.subtract, taken.values(), visits), 0)
@@ -159,7 +170,9 @@ def gibbs(
             begun = jnp.where((row == 0) | (row == p), left, 0)
             if rest is not None:
                 taken = {**taken, rest: taken[rest] - begun}
-        return (*(taken.get(name, jnp.zeros_like(left)) for name in _MOVES), begun)
+        zero = jnp.zeros_like(left)
+        row_visits, column_visits, diagonal_visits = (taken.get(name, zero) for name in MOVES)
+        return ByMove(row_visits, column_visits, diagonal_visits, begun)
 
     zeros = jnp.zeros_like(cost, shape=(n, lanes))
     start = zeros if everywhere else zeros + arriving(n + m - 2)
@@ -175,9 +188,9 @@ def gibbs(
     if not with_moves:
         return Gibbs(total, None, matrix(first, recorded), entropy)
     nowhere = jnp.zeros_like(first)
-    starts = nowhere, nowhere, nowhere, first
-    by = tuple(map(matrix, starts, recorded))
-    return Gibbs(total, by, reduce(jnp.add, by), entropy)  # type: ignore[arg-type]
+    starts = ByMove(nowhere, nowhere, nowhere, first)
+    by = ByMove(*map(matrix, starts, recorded))
+    return Gibbs(total, by, reduce(jnp.add, by), entropy)
 
 
 def block_value(
@@ -203,7 +216,7 @@ def block_value(
     Returns:
         `so_far` with the paths that end in this block, and what stands before the next.
     """
-    algebra = _LeanSoftMinimum(model, gamma)
+    algebra = LeanSoftMinimum(model, gamma)
     swept = _swept(model, cost, ends, algebra, prices, above)
     assert swept.below is not None
     places = tuple(
@@ -215,38 +228,17 @@ def block_value(
 
 def nothing_above(gamma: Array, num_columns: int, lanes: int) -> tuple[Above, Values]:
     """What stands before the first block of rows, and the soft minimum over no path at all."""
-    outside = _outside(gamma)
-    values = tuple(jnp.full_like(gamma, wall, shape=(num_columns, lanes)) for wall in outside)
-    nobody = tuple(jnp.full_like(gamma, wall, shape=lanes) for wall in outside)
+    walls = outside(gamma)
+    values = tuple(jnp.full_like(gamma, wall, shape=(num_columns, lanes)) for wall in walls)
+    nobody = tuple(jnp.full_like(gamma, wall, shape=lanes) for wall in walls)
     return Above(values, jnp.zeros_like(gamma, dtype=jnp.int32)), nobody
-
-
-_MOVES = ("row", "column", "diagonal")
-
-
-def _present(model: Model) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, move in zip(_MOVES, model.moves, strict=True)
-        if move.allowed != "never"
-    )
-
-
-def _kept(model: Model) -> tuple[str, ...]:
-    """The moves whose probabilities are kept: all but one, which takes what they leave.
-
-    Where paths may begin at the border, the diagonal can take what is left: from there it leads
-    out of the grid. Other moves cannot.
-    """
-    present = _present(model)
-    return present if model.begin.is_open and present[-1] != "diagonal" else present[:-1]
 
 
 def _swept(
     model: Model,
     cost: Array,
     ends: Ends | None,
-    algebra: "SoftMinimum",
+    algebra: SoftMinimum,
     prices: Prices | None,
     above: Above | None = None,
 ) -> Sweep:
@@ -260,173 +252,3 @@ def _swept(
         )
         cost = jnp.where(inside, cost, 0)
     return sweep(model, cost, ends, algebra, prices, above)
-
-
-def _outside(gamma: Array) -> tuple[float, float]:
-    """Far above any cost; twice as much is still finite."""
-    return (1e38 if gamma.dtype == jnp.float32 else 1e307), 0.0
-
-
-class Shares(NamedTuple):
-    """How the ways to a cell share in it.
-
-    Attributes:
-        probabilities: of the moves and the entry that there are, in order.
-        parts: what they are proportional to.
-        entropy: of the choice between them; None if not asked for.
-    """
-
-    probabilities: list[Array]
-    parts: list[Array]
-    entropy: Array | None
-
-
-class SoftMinimum:
-    """The soft minimum, of numbers held as unevaluated sums (high, low) of two floats.
-
-    R grows with length and its rounding with it, while the probabilities of the moves hang on
-    differences of R divided by gamma. What rounding cuts off a sum is therefore kept in a low
-    part, and precision does not decay with length. (Plain float32 loses 1e-3 at 1000 x 1000 and
-    gamma 0.01.)
-
-    A record, where it is kept, is the probabilities of the moves of `_kept` and the entropy of the
-    choice between all ways.
-    """
-
-    unroll = 1
-
-    def __init__(
-        self, model: Model, gamma: Array, *, keep_moves: bool = False, keep_entropy: bool = False
-    ):
-        self.model = model
-        self.gamma = gamma
-        self.scale = 1 / gamma
-        self.farthest = 1000 * gamma  # exp(-1000) is 0 in any precision
-        self.keep_moves = keep_moves
-        self.keep_entropy = keep_entropy
-        self.outside: tuple[float, ...] = _outside(gamma)
-
-    def extend(self, cost: Array, ways: Arrivals, prices: Arrivals | None) -> tuple[Values, Any]:
-        updated, shares = self.share(cost, ways, prices)
-        if not self.keep_moves:
-            return updated, None
-        count = len(_kept(self.model))
-        kept, rest = shares.probabilities[:count], shares.parts[count:]
-        if kept:
-            # Where nothing is left for the others, let it be exactly nothing.
-            nobody = reduce(jnp.add, rest) == 0
-            kept[-1] = jnp.where(nobody, 1 - sum(kept[:-1]), kept[-1])
-        return updated, (tuple(kept), shares.entropy)
-
-    def share(self, cost: Array, ways: Arrivals, prices: Arrivals | None) -> tuple[Values, Shares]:
-        """The next values, and how the ways to them share in them."""
-        values = []
-        for k, way in enumerate(ways):
-            if way is not None and prices is None:
-                values.append(way)
-            elif way is not None and prices is not None:
-                high, low = _two_sum(way[0], prices[k])
-                values.append((high, low + way[1]))
-        least = _least([high for high, _ in values])
-        above = [(high - least) + low for high, low in values]
-        # Where costs are huge, so are the low parts, compared with gamma: a second minimum.
-        tail = _least(above)
-        # The minimum is subtracted before dividing by gamma, so the quotients cannot overflow.
-        gaps = [jnp.minimum(height - tail, self.farthest) * self.scale for height in above]
-        parts = [jnp.exp(-gap) for gap in gaps]
-        total = reduce(jnp.add, parts)
-        log_total = jnp.log(total)
-        high, low = _two_sum(cost, least) if prices is None else (least, jnp.zeros_like(least))
-        high, low = _two_sum(high, low + (tail - self.gamma * log_total))
-        updated = jnp.minimum(high, self.outside[0]), low
-        if not self.keep_moves:
-            return updated, Shares([], parts, None)
-        share = 1 / total
-        probabilities = [part * share for part in parts]
-        entropy = None
-        if self.keep_entropy:
-            entropy = log_total + sum(p * gap for p, gap in zip(probabilities, gaps, strict=True))
-            if ways.entry is not None and self.model.begin.multiplicity > 1:
-                # Beginning here counts for as many paths: -gamma times the log of their number.
-                number = jnp.where(ways.entry[0] < 0, -ways.entry[0] * self.scale, 0)
-                entropy = entropy + probabilities[-1] * number
-        return updated, Shares(probabilities, parts, entropy)
-
-    def softmin(self, values: Values) -> tuple[Values, Array, Array]:
-        """Of ``[N, L]`` along the first axis; also the probabilities and their entropy."""
-        high, low = values
-        least = lax.stop_gradient(jnp.min(high, axis=0))
-        above = (high - least) + low
-        tail = lax.stop_gradient(jnp.min(above, axis=0))
-        gaps = jnp.minimum(above - tail, self.farthest) * self.scale
-        parts = jnp.exp(-gaps)
-        total = jnp.sum(parts, axis=0)
-        log_total = jnp.log(total)
-        probabilities = parts / total
-        entropy = log_total + jnp.sum(probabilities * gaps, axis=0)
-        return _two_sum(least, tail - self.gamma * log_total), probabilities, entropy
-
-    def entered(self, reached: Array, column: Array) -> Values:
-        del column
-        return reached, jnp.zeros_like(reached)
-
-    def multiplied(self, multiplicity: int) -> float | Array:
-        return 0.0 if multiplicity == 1 else -self.gamma * math.log(multiplicity)
-
-    def total(self, values: Values) -> Array:
-        """R itself, inf where there is no path."""
-        nowhere = values[0] >= self.outside[0] / 2
-        return jnp.where(nowhere, jnp.inf, values[0] + values[1])
-
-
-class _LeanSoftMinimum(SoftMinimum):
-    """The soft minimum for autodiff to go through: a cell keeps its move probabilities only."""
-
-    def extend(self, cost: Array, ways: Arrivals, prices: Arrivals | None) -> tuple[Values, None]:
-        return _lean_cell(self.model, cost, self.gamma, ways, prices), None
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _lean_cell(
-    model: Model, cost: Array, gamma: Array, ways: Arrivals, prices: Arrivals | None
-) -> Values:
-    return SoftMinimum(model, gamma).share(cost, ways, prices)[0]
-
-
-def _lean_cell_jvp(model, primals, tangents):
-    cost, gamma, ways, prices = primals
-    d_cost, d_gamma, d_ways, d_prices = tangents
-    wants_entropy = not isinstance(d_gamma, SymbolicZero)
-    algebra = SoftMinimum(model, gamma, keep_moves=True, keep_entropy=wants_entropy)
-    updated, shares = algebra.share(cost, ways, prices)
-    tangent = jnp.zeros_like(cost)
-    if prices is None and not isinstance(d_cost, SymbolicZero):
-        tangent = tangent + d_cost
-    present = [k for k, way in enumerate(ways) if way is not None]
-    for k, probability in zip(present, shares.probabilities, strict=True):
-        # The low part is the rounding of the high one: the tangent is all in the high part. How
-        # an entry depends on gamma is in the entropy.
-        pushed = [] if ways[k] is ways.entry else [d_ways[k][0]]
-        if d_prices is not None:
-            pushed.append(d_prices[k])
-        for one in pushed:
-            if not isinstance(one, SymbolicZero):
-                tangent = tangent + probability * one
-    if wants_entropy:
-        tangent = tangent - shares.entropy * d_gamma
-    return updated, (tangent, jnp.zeros_like(cost))
-
-
-_lean_cell.defjvp(_lean_cell_jvp, symbolic_zeros=True)
-
-
-def _least(values: list[Array]) -> Array:
-    """The least of the arrays; a constant to autodiff."""
-    return lax.stop_gradient(reduce(jnp.minimum, values))
-
-
-def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """(a + b, what rounding cut off it) (Knuth)."""
-    total = a + b
-    back = total - a
-    return total, (a - (total - back)) + (b - back)

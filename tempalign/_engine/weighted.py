@@ -58,9 +58,7 @@ def _forward(
             lambda a: jnp.where(jnp.isfinite(a), a, 0), (operands, decides)
         )
         kernels = backends.kernels_for(model)
-        forward = partial(
-            kernels.forward, model, interpret=choice.backend == "pallas_interpret"
-        )
+        forward = partial(kernels.forward, model, interpret=choice.backend == "pallas_interpret")
         value, paths = _either(
             choice,
             forward,

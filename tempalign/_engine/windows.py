@@ -12,6 +12,7 @@ All in integers, so exact; the same after reversing time, and the band after swa
 n or m = 1 allows everything.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -30,7 +31,9 @@ class Ranges(NamedTuple):
     last: Array
 
 
-def ranges(window: Window, row: Array, n: Array | int, m: Array | int, most: tuple[int, int]):
+def ranges(
+    window: Window, row: Array, n: Array | int, m: Array | int, most: tuple[int, int]
+) -> Ranges | None:
     """The allowed columns of rows.
 
     Args:
@@ -79,6 +82,40 @@ def ranges(window: Window, row: Array, n: Array | int, m: Array | int, most: tup
         last = jnp.minimum(last, jnp.minimum(steepest, right - to_end - cut))
     line = (n == 1) | (m == 1)
     return Ranges(jnp.where(line, 0, first), jnp.where(line, right, last))
+
+
+def forbid(
+    window: Window,
+    cost: Array,
+    mask: Array | None,
+    row: Array,
+    n: Array | int,
+    m: Array | int,
+    most: tuple[int, int],
+) -> Array:
+    """Local costs, inf outside of the window.
+
+    Args:
+        window: what is allowed.
+        cost: ``[rows, columns, S, A, C]``.
+        mask: bool ``[S, A, C, rows, columns]`` that broadcasts, or None.
+        row: int32 ``[rows]``, the number of each row in the whole matrix.
+        n: true numbers of rows, ``[S*A*C]`` or one.
+        m: true numbers of columns likewise.
+        most: (rows, columns) of the whole matrix.
+
+    Returns:
+        ``[rows, columns, S*A*C]``.
+    """
+    if mask is not None:
+        cost = jnp.where(mask.transpose(3, 4, 0, 1, 2), cost, jnp.inf)
+    cost = cost.reshape(cost.shape[:2] + (math.prod(cost.shape[2:]),))
+    allowed = ranges(window, row[:, None], n, m, most)
+    if allowed is None:
+        return cost
+    column = jnp.arange(cost.shape[1])[:, None]
+    first, last = (bound[:, None, :] for bound in allowed)
+    return jnp.where((first <= column) & (column <= last), cost, jnp.inf)
 
 
 def check(
@@ -166,7 +203,8 @@ def _has_path(
     if window.band is not None or window.slope is not None:
         with jax.ensure_compile_time_eval():
             rows = jnp.arange(int(n.max(initial=0)), dtype=jnp.int32)[:, None]
-            made = ranges(window, rows, n[:, 0], m[:, 0], most)
+            made = ranges(window, rows, jnp.asarray(n[:, 0]), jnp.asarray(m[:, 0]), most)
+            assert made is not None
             bounds = [np.asarray(bound) for bound in made]
     for i in range(int(n.max(initial=0))):
         allowed = (column < m) & (i < n) & everywhere

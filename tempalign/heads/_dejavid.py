@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tempalign._engine import checks
 from tempalign._barycenter import dba
+from tempalign._engine import checks
 from tempalign._resample import resample
 from tempalign._types import Array, ArrayLike, Implementation
 from tempalign._weighted_dtw import PATH_PRECISIONS, weighted_dtw

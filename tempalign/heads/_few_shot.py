@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from tempalign._dtw import dtw_from_cost
 from tempalign._engine import checks
 from tempalign._engine.costs import unit
-from tempalign._dtw import dtw_from_cost
 from tempalign._tam import Boundary, tam_distance_from_cost
 from tempalign._types import Array, ArrayLike, Implementation
 
