@@ -59,8 +59,8 @@ def align(
     Example:
         >>> import jax.numpy as jnp, tempalign
         >>> found = tempalign.align(jnp.zeros((2, 1)), jnp.zeros((2, 1)))  # three paths alike
-        >>> round(float(jnp.exp(found.entropy)), 3), found.alignment.round(2).tolist()
-        (3.0, [[1.0, 0.33000001311302185], [0.33000001311302185, 1.0]])
+        >>> round(float(jnp.exp(found.entropy)), 3), (3 * found.alignment).round(3).tolist()
+        (3.0, [[3.0, 1.0], [1.0, 3.0]])
     """
     problem = of_sequences(
         x, y, x_lengths, y_lengths, options, cost=cost, gamma=gamma, recompute=checkpoint

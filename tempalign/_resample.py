@@ -43,7 +43,8 @@ def resample(series: ArrayLike, num_frames: int, *, lengths: ArrayLike | None = 
     count = checks.positive_int(num_frames, "num_frames")
     given = x.shape[-2]
     x, checked = clear_padding(x, lengths, "series", "lengths")
-    last = jnp.asarray(given if checked is None else jnp.clip(checked, 1, given), jnp.int32) - 1
+    full = given if checked is None else checks.usable_lengths(jnp.asarray(checked), given)
+    last = jnp.asarray(full, jnp.int32) - 1
     last = jnp.broadcast_to(last, x.shape[:-2])[..., None]
     # In integers until the division: the endpoints are then hit exactly.
     steps = max(count - 1, 1)

@@ -188,7 +188,8 @@ def smoothness(probs: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
     num_frames = p.shape[-2]
     p, checked = clear_padding(p, lengths, "probs", "lengths")
     squared = jnp.sum(jnp.square(jnp.diff(p, axis=-2)), axis=-1)
-    last = jnp.asarray(num_frames - 1 if checked is None else checked - 1)[..., None]
+    full = jnp.asarray(num_frames if checked is None else checked)
+    last = checks.usable_lengths(full, num_frames)[..., None] - 1
     changes = jnp.where(jnp.arange(num_frames - 1) < last, squared, 0)
     total = jnp.sum(changes, axis=-1) / jnp.maximum(last[..., 0], 1)
     return checks.nan_where_invalid(total, (checked, num_frames))

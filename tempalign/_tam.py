@@ -231,9 +231,9 @@ def tam_alignment_from_cost(
 
     Example:
         >>> import jax.numpy as jnp, tempalign
-        >>> cost = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> cost = jnp.array([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
         >>> tempalign.tam_alignment_from_cost(cost, 0.0).astype(int).tolist()
-        [[0, 0], [0, 0], [1, 1]]
+        [[0, 0], [1, 0], [0, 1]]
     """
     options = _Options(boundary, "given", 0.0, gamma, checkpoint)
     problem = options.given(cost_matrix, query_lengths, support_lengths, _NAMES)

@@ -13,6 +13,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from tempalign._types import Array, ArrayLike
 
@@ -116,6 +117,11 @@ def in_range(lengths: Array, num_frames: int) -> Array:
     return (lengths >= 1) & (lengths <= num_frames)
 
 
+def usable_lengths(lengths: Array, num_frames: int) -> Array:
+    """Lengths to compute with: those out of range, whose result is NaN, as if they were full."""
+    return jnp.where(in_range(lengths, num_frames), lengths, num_frames)
+
+
 def nan_where(bad: Array, number: Array) -> Array:
     """`number`, and NaN where it is `bad` unless it is exactly 0; read from either end.
 
@@ -124,8 +130,8 @@ def nan_where(bad: Array, number: Array) -> Array:
     cotangent of exactly 0 stays 0 in the transpose of this.
     """
     largest = jnp.finfo(number.dtype).max ** 0.99
-    # Not a constant: the compiler would multiply it with itself first, and inf times 0 is NaN.
-    big = jnp.where(bad, jnp.asarray(largest, number.dtype), 1)
+    # Behind a barrier: the compiler might multiply it with itself first, and 0 times inf is NaN.
+    big = lax.optimization_barrier(jnp.where(bad, jnp.asarray(largest, number.dtype), 1))
     # What is not 0 becomes inf, and that times 0 is NaN.
     return jnp.where(bad, (number * big * big) * jnp.zeros_like(number) * big * big, number)
 

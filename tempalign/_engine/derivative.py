@@ -204,7 +204,7 @@ def sealed(lanes: Lanes, values: Array) -> Array:
         if price is not None:
             conditions.append(jnp.all((price >= 0) & (price < jnp.inf)))
     for condition in conditions:
-        values = jnp.where(condition, values, jnp.nan)
+        values = checks.refuse(~condition, values)
     return values
 
 

@@ -27,6 +27,7 @@ from tempalign._engine.recurrence import (
     Prices,
     Values,
     exit_cell,
+    exits,
     prefers_swap,
     swap,
     sweep,
@@ -181,11 +182,22 @@ def _last(values: Values, model: Model) -> Array:
     return values[0] if model.end.is_open else values[0][None]
 
 
+def _first_of(last: Array, flipped: bool) -> Array:
+    """The best place to end; of two as good on one anti-diagonal that in the caller's last column.
+
+    With rows and columns exchanged (`flipped`) that is the second of the two.
+    """
+    if flipped:
+        last = last.reshape(-1, 2, last.shape[-1])[:, ::-1].reshape(last.shape)
+    best = jnp.argmin(last, axis=0).astype(jnp.int32)
+    return best ^ 1 if flipped else best
+
+
 def _path(model: Model, cost: Array, ends: Ends | None, prices: Prices | None, ties: str) -> Path:
     n, m, lanes = cost.shape
     swept = sweep(model, cost, ends, Minimum(ties), prices)
     last = _last(swept.last, model)
-    best = jnp.argmin(last, axis=0).astype(jnp.int32)
+    best = _first_of(last, flipped=ties == "row" and exits(model.end) == 2)
     if ends is None:
         ends = Ends(*(jnp.full(lanes, size - 1, jnp.int32) for size in (n, m)))
     # Not everywhere do all of them vary over the shards.

@@ -5,6 +5,7 @@ their leading axes. That trip is the same for every distance, so it is written h
 out is a :class:`Problem`.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -139,9 +140,8 @@ def clear_padding(
             f"{checked.shape}: they may not add to them. Lengths go with the axes of their own "
             f"sequence, e.g. {lengths_name}=lengths[:, None] for {name}[:, None]"
         )
-    inside = jnp.arange(x.shape[-2]) < checked[..., None]
-    if isinstance(checked, jax.core.Tracer):
-        inside |= ~checks.in_range(checked, x.shape[-2])[..., None]
+    frames = x.shape[-2]
+    inside = jnp.arange(frames) < checks.usable_lengths(jnp.asarray(checked), frames)[..., None]
     return jnp.where(inside[..., None], x, 0), checked
 
 
@@ -201,7 +201,12 @@ def of_cost_matrix(
         }
     )
     given, rows, columns = alike((given, rows, columns))
-    given = jnp.broadcast_to(given, lead + (n, m)).reshape((-1, 1, n, m))
+    given = jnp.broadcast_to(given, lead + (n, m))
+    for number, size, true in ((jnp.arange(n)[:, None], n, rows), (jnp.arange(m), m, columns)):
+        if true is not None:
+            last = checks.usable_lengths(jnp.asarray(true), size)[..., None, None]
+            given = jnp.where(number < last, given, 0)
+    given = given.reshape((math.prod(lead), 1, n, m))
     nothing = jnp.zeros_like(given, shape=(given.shape[0], 1, 1, 1))
     pairs = Pairs(lead, lead)
     return _problem(
@@ -251,10 +256,7 @@ def _problem(
 
 def pair_lengths(lengths: Array | int, size: int, pairs: Pairs) -> Array:
     """Lengths ``[S, A, C]`` of all pairs."""
-    # Out-of-range lengths only exist under tracing. The result is NaN and its gradient shall be
-    # in all frames: as if they were full.
-    array = jnp.asarray(lengths, jnp.int32)
-    return pairs.pair_rows(jnp.where(checks.in_range(array, size), array, size))
+    return pairs.pair_rows(checks.usable_lengths(jnp.asarray(lengths, jnp.int32), size))
 
 
 def _checked_mask(

@@ -69,9 +69,13 @@ def ranges(
 
         def columns(rows: Array, up: int, by: int) -> tuple[Array, Array]:
             """``rows (m-1) / (n-1) * up / by``, rounded down, and whether that cut something."""
-            large = bounds[0], bounds[1] * up
-            quotient, rest = multiply_divide(rows, right * up, down * by, large)
-            return quotient, (rest > 0).astype(jnp.int32)
+            whole, part = multiply_divide(rows, right, down, bounds)
+            # (whole + part / down) up / by, in numbers that fit.
+            more, rest = multiply_divide(part, up, down, (bounds[0], up))
+            whole, left = multiply_divide(whole, up, by, (bounds[1], up))
+            left = left + more
+            cut = (left % by > 0) | (rest > 0)
+            return whole + left // by, cut.astype(jnp.int32)
 
         left = n - 1 - row
         flattest, cut = columns(row, flat, steep)
