@@ -69,8 +69,9 @@ def dba(
     Returns:
         ``[..., length, F]`` barycenters; no gradient flows through them. With `return_objective` a
         named tuple: ``center``, ``objective [..., num_iters + 1]`` (the start first, constant
-        after the stop) and ``converged [...]``. NaN for a set with NaN inside a series, and for
-        traced lengths or weights that a concrete call would refuse.
+        after the stop) and ``converged [...]``. NaN for a set with NaN inside a series or without
+        a finite objective, and for traced lengths, weights or options that a concrete call would
+        refuse.
 
     Raises:
         ValueError: shapes that do not fit, lengths outside 1..T, negative weights or weights
@@ -194,7 +195,8 @@ def _average(
         history=jnp.zeros_like(center, shape=(num_iters + 1, count)),
     )
     end = lax.while_loop(again, iterate, start)
-    return end.center, end.history.T, end.done & jnp.isfinite(end.objective)
+    found = jnp.isfinite(end.objective)
+    return jnp.where(found[:, None, None], end.center, jnp.nan), end.history.T, end.done & found
 
 
 def _align(sets: Sets, center: Array, paths: Operands, model: Model) -> tuple[Array, Array]:
