@@ -171,21 +171,10 @@ _CELLS_KEPT = 2**29
 
 def _by_block(model: Model, operands: Operands, evaluate: Callable[[Lanes], Any]) -> Any:
     """What `evaluate` makes of the pairs, ``[L, ...]`` a block, as ``[S, A, C, ...]``."""
-
-    def on(platform: str) -> Callable[[Operands], Any]:
-        return lambda given: _in_chunks(model, given, evaluate, _CELLS_AT_ONCE[platform])
-
-    return platforms.on_cpu(on("cpu"), on("other"), operands)
-
-
-def _in_chunks(
-    model: Model, operands: Operands, evaluate: Callable[[Lanes], Any], at_once: int
-) -> Any:
+    at_once = _CELLS_AT_ONCE["cpu" if platforms.likely_cpu() else "other"]
     s, a, n = operands.x.shape[:3]
-    c, m = (
-        operands.y.shape[1],
-        operands.x.shape[3] if model.cost == "given" else operands.y.shape[2],
-    )
+    c = operands.y.shape[1]
+    m = operands.x.shape[3] if model.cost == "given" else operands.y.shape[2]
 
     def of_block(block: Operands) -> Any:
         sizes = *block.x.shape[:2], block.y.shape[1]

@@ -27,13 +27,21 @@ def present() -> frozenset[str]:
     return frozenset(found)
 
 
-def on_cpu(cpu: Callable[..., T], elsewhere: Callable[..., T], *operands: Any) -> T:
-    """`cpu(*operands)` where this is lowered for a CPU, `elsewhere(*operands)` for others."""
-    if present() == {"cpu"}:
-        return cpu(*operands)
-    return lax.platform_dependent(*operands, cpu=cpu, default=elsewhere)
+def likely_cpu() -> bool:
+    """Whether the work is likely to run on a CPU; only speed may hang on it.
+
+    Both ways could be traced and one chosen when it is lowered (`on_cuda`), but what is kept for a
+    gradient would then be kept twice.
+    """
+    chosen = getattr(jax.config, "jax_default_device", None)
+    if chosen is None:
+        return jax.default_backend() == "cpu"
+    return (chosen if isinstance(chosen, str) else chosen.platform) == "cpu"
 
 
 def on_cuda(cuda: Callable[..., T], elsewhere: Callable[..., T], *operands: Any) -> T:
-    """`cuda(*operands)` where this is lowered for an Nvidia GPU, else `elsewhere(*operands)`."""
+    """`cuda(*operands)` where this is lowered for an Nvidia GPU, else `elsewhere(*operands)`.
+
+    Not for autodiff to go through: a function with its own derivative rule calls it in both passes.
+    """
     return lax.platform_dependent(*operands, cuda=cuda, default=elsewhere)
