@@ -42,11 +42,8 @@ def test_documented(function):
         assert section in text, f"{function.__name__} has no {section}"
     for name, parameter in inspect.signature(function).parameters.items():
         assert f"{name}:" in text, f"{function.__name__} does not document {name}"
-        if parameter.default is not inspect.Parameter.empty and name not in (
-            "weight",
-            "gamma",
-            "k",
-        ):
+        has_default = parameter.default is not inspect.Parameter.empty
+        if has_default and name not in ("weight", "gamma", "k"):
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{name} has a default"
 
 
