@@ -24,6 +24,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tempalign")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def programs_of_one_file():
+    """Compiled programs are let go after each file.
+
+    A process may map so many pieces of memory and no more (``vm.max_map_count``), and the compiler
+    crashes when the thousands of programs of the whole suite have used them up.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def rng():
     """A seeded generator."""
