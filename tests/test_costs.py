@@ -22,13 +22,14 @@ def test_small_differences_of_large_numbers(cost, scale, difference):
     y = (x + difference * random.normal(size=x.shape)).astype(np.float32)
     for gamma in (0, np.float32(1e-3)):
         gradient = jax.grad(lambda x, y, g=gamma: tempalign.soft_dtw(x, y, g, cost=cost), (0, 1))
+        gradient = jax.jit(gradient)
         exact = gradient(x.astype(np.float64), y.astype(np.float64))
         for one, other in zip(gradient(x, y), exact, strict=True):
             assert one.dtype == np.float32
             np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())
 
 
-@pytest.mark.parametrize("features", [1, 7, 8, 40])
+@pytest.mark.parametrize("features", [1, 7, 40])
 @pytest.mark.parametrize("cost", NAMES)
 @pytest.mark.usefixtures("x64")
 def test_derivatives_of_all_orders(cost, features):
@@ -60,9 +61,9 @@ def test_derivatives_of_all_orders(cost, features):
         lambda f: jax.jvp(jax.grad(f, (0, 1)), (x, y), tangents)[1],
         lambda f: jax.grad(lambda x, y: jnp.vdot(jax.grad(f)(x, y), tangents[0]), (0, 1))(x, y),
     ):
-        for one, other in zip(
-            jax.tree.leaves(derivative(total)), jax.tree.leaves(derivative(plain)), strict=True
-        ):
+        # Jitted: one program, instead of one for each operation.
+        found, expected = (jax.jit(lambda f=f, d=derivative: d(f))() for f in (total, plain))
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
 
 
@@ -94,8 +95,9 @@ def test_cosine_of_vectors_of_any_size(size):
     x = (size * np.array([[1.0, 2.0, 3.0], [3.0, -1.0, 0.0]])).astype(np.float32)
     y = (size * np.array([[2.0, 4.0, 6.0], [-3.0, 1.0, 0.0]])).astype(np.float32)
     for cost in ("cosine", costs.DampedCosine(1e-38 if size < 1 else 1e-3)):
-        found = costs.matrix(x[None, None], y[None, None], cost)[:, :, 0, 0, 0]
+        matrix = jax.jit(costs.matrix, static_argnames="cost")
+        found = matrix(x[None, None], y[None, None], cost=cost)[:, :, 0, 0, 0]
         expected = [[0, 1 + 1 / np.sqrt(140)], [1 - 1 / np.sqrt(140), 2]]
         np.testing.assert_allclose(found, expected, atol=2e-3 if size == 1 else 1e-6)
-        gradient = jax.grad(lambda x, c=cost: tempalign.dtw(x, y, cost=c))(x)
+        gradient = jax.jit(jax.grad(lambda x, c=cost: tempalign.dtw(x, y, cost=c)))(x)
         assert np.all(np.isfinite(gradient))

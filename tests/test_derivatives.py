@@ -20,7 +20,7 @@ def test_the_value_in_the_rule_has_a_derivative():
         lambda f: jax.jacrev(jax.jacrev(f)),
         lambda f: jax.jacrev(jax.jacfwd(f)),
     ):
-        found = order(lambda c: tempalign.dtw_from_cost(c) ** 2)(cost).reshape(20, 20)
+        found = jax.jit(order(lambda c: tempalign.dtw_from_cost(c) ** 2))(cost).reshape(20, 20)
         np.testing.assert_allclose(found, 2 * np.outer(path, path), atol=1e-6)
 
 
@@ -34,8 +34,8 @@ def test_second_order_in_penalty_and_weights():
     price = jnp.array([0.3, 1.0, 0.7, 1.6])
     slope = jax.grad(lambda p: jnp.sqrt(squared(p)))(price)
     expected = 2 * np.outer(slope, slope)  # along a fixed path the cost is linear in its prices
-    np.testing.assert_allclose(jax.hessian(squared)(price), expected, atol=1e-10)
-    np.testing.assert_allclose(jax.jacrev(jax.jacrev(squared))(price), expected, atol=1e-10)
+    for order in (jax.hessian, lambda f: jax.jacrev(jax.jacrev(f))):
+        np.testing.assert_allclose(jax.jit(order(squared))(price), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("fixed", [False, True])
@@ -61,11 +61,13 @@ def test_weighted_dtw(fixed):
     def squared(f):
         return lambda *arrays: jnp.sum(f(*arrays) ** 2)
 
-    expected = jax.hessian(squared(plain), (0, 1, 2))(x, c, w)
+    # Jitted: one program, instead of one for each operation.
+    expected = jax.jit(jax.hessian(squared(plain), (0, 1, 2)))(x, c, w)
     for order in (jax.hessian, lambda f, a: jax.jacrev(jax.jacrev(f, a), a)):
-        found = order(squared(distances), (0, 1, 2))(x, c, w)
+        found = jax.jit(order(squared(distances), (0, 1, 2)))(x, c, w)
         for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-8)
     # And of a batch, one after the other.
-    batched = jax.vmap(jax.hessian(squared(distances)), (0, None, None))(np.stack([x, x]), c, w)
+    batched = jax.vmap(jax.hessian(squared(distances)), (0, None, None))
+    batched = jax.jit(batched)(np.stack([x, x]), c, w)
     np.testing.assert_allclose(batched[1], expected[0][0], atol=1e-8)

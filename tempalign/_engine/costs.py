@@ -239,7 +239,8 @@ def scaled(x: Array) -> tuple[Array, Array]:
     """
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
-    return x / scale, scale
+    # Behind a barrier: the compiler would multiply scales with each other, and they overflow.
+    return lax.optimization_barrier(x / scale), scale
 
 
 def unit(x: Array) -> Array:
