@@ -78,7 +78,7 @@ def _value(model: Model, lanes: Lanes) -> Array:
 def _value_jvp(model, primals, tangents):
     ((lanes,), (d_lanes,)) = primals, tangents
     wants_entropy = not _is_zero(d_lanes.gamma)
-    found = marginals(model, lanes, entropy=wants_entropy, moves=not model.uniform)
+    found = _unsealed(model, lanes, entropy=wants_entropy, moves=not model.uniform)
     return found.value, _pushed(model, lanes, d_lanes, found)
 
 
@@ -93,6 +93,19 @@ def marginals(
     All of it is NaN where the value is not finite: there is no path, or not a valid one.
     """
     lanes = alike(lanes)
+    made = _unsealed(model, lanes, entropy, moves)
+    bad = ~jnp.isfinite(made.value)
+    cells = bad & _inside(lanes)
+    return Marginals(
+        made.value,
+        jnp.where(cells, jnp.nan, made.visits),
+        None if made.entropy is None else jnp.where(bad, jnp.nan, made.entropy),
+        None if made.moves is None else ByMove(*(jnp.where(cells, jnp.nan, v) for v in made.moves)),
+    )
+
+
+def _unsealed(model: Model, lanes: Lanes, entropy: bool, moves: bool) -> Marginals:
+    """The same, but anything beside a value that is not finite."""
     given = usable(lanes)
     if given.gamma is None:
         n, m, _ = given.cost.shape
@@ -103,19 +116,10 @@ def marginals(
             kinds = hard.moves_of(rows)
             by = ByMove(*(hard.on_cells(rows, n, m, kind.astype(found.dtype)) for kind in kinds))
         visits = hard.on_cells(rows, n, m).astype(found.dtype)
-        made = Marginals(found, visits, nothing, by)
-    else:
-        arguments = given.cost, given.ends, given.prices, given.gamma
-        gibbs = soft.gibbs(model, *arguments, with_entropy=entropy, with_moves=moves)
-        made = Marginals(sealed(lanes, gibbs.value), gibbs.visits, gibbs.entropy, gibbs.moves)
-    bad = ~jnp.isfinite(made.value)
-    cells = bad & _inside(lanes)
-    return Marginals(
-        made.value,
-        jnp.where(cells, jnp.nan, made.visits),
-        None if made.entropy is None else jnp.where(bad, jnp.nan, made.entropy),
-        None if made.moves is None else ByMove(*(jnp.where(cells, jnp.nan, v) for v in made.moves)),
-    )
+        return Marginals(found, visits, nothing, by)
+    arguments = given.cost, given.ends, given.prices, given.gamma
+    gibbs = soft.gibbs(model, *arguments, with_entropy=entropy, with_moves=moves)
+    return Marginals(sealed(lanes, gibbs.value), gibbs.visits, gibbs.entropy, gibbs.moves)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -128,7 +132,7 @@ def path(model: Model, lanes: Lanes) -> hard.Path:
 def _path_jvp(model, primals, tangents):
     ((lanes,), (d_lanes,)) = primals, tangents
     found = path(model, lanes)
-    made = marginals(model, lanes, moves=not model.uniform)
+    made = _unsealed(model, lanes, entropy=False, moves=not model.uniform)
     pushed = _pushed(model, lanes, d_lanes, made._replace(value=found.value))
     no_tangent: Any = np.zeros(found.rows.shape, jax.dtypes.float0)
     return found, hard.Path(pushed, no_tangent)
