@@ -49,7 +49,9 @@ def matrix(x: Array, y: Array, cost: LocalCost) -> Array:
         TypeError: a callable that returns something that is not a real array.
     """
     if callable(cost):
-        return _apart(jnp.isnan, x, y, partial(_from_callable, cost=cost))
+        bad_x, bad_y = (jnp.any(jnp.isnan(a), axis=-1) for a in (x, y))
+        x, y = (jnp.where(bad[..., None], 0, a) for bad, a in ((bad_x, x), (bad_y, y)))
+        return _nan_between(bad_x, bad_y, _from_callable(x, y, cost))
     if cost == "given":
         return x.transpose(2, 3, 0, 1)[..., None]
     checks.choice(cost, "cost", NAMES)
@@ -59,7 +61,7 @@ def matrix(x: Array, y: Array, cost: LocalCost) -> Array:
         return _safe_sqrt(_summed(jnp.square, _twice, x, y))
     if cost == "manhattan":
         return _summed(absolute, jnp.sign, x, y)
-    return _apart(_not_finite, x, y, lambda x, y: 1 - _inner(unit(x), unit(y)))
+    return 1 - _similarity(x, y)
 
 
 def absolute(difference: Array) -> Array:
@@ -122,26 +124,42 @@ def _twice(difference: Array) -> Array:
     return 2 * difference
 
 
-def _not_finite(x: Array) -> Array:
-    return ~jnp.isfinite(x)
-
-
 def _finite(x: Array) -> Array:
     return jnp.where(jnp.isfinite(x), x, 0)
 
 
-def _apart(
-    is_bad: Callable[[Array], Array], x: Array, y: Array, cost: Callable[[Array, Array], Array]
-) -> Array:
-    """`cost` of frames without bad numbers, and NaN for pairs of frames with one.
+def _nan_between(bad_x: Array, bad_y: Array, cost: Array, instead: float = jnp.nan) -> Array:
+    """Costs ``[n, m, S, A, C]``, NaN between frames of which one is bad, ``[S, A, n]`` and so on.
 
     So a derivative of the cost never meets them, and a pair that nobody asks about (whose
     cotangent is 0) cannot reach the gradient of another.
     """
-    bad_x, bad_y = (jnp.any(is_bad(a), axis=-1) for a in (x, y))
-    found = cost(*(jnp.where(bad[..., None], 0, a) for bad, a in ((bad_x, x), (bad_y, y))))
     bad = bad_x.transpose(2, 0, 1)[:, None, :, :, None] | bad_y.transpose(2, 0, 1)[:, :, None, :]
-    return jnp.where(bad, jnp.nan, found)
+    return jnp.where(bad, instead, cost)
+
+
+@jax.custom_jvp
+def _similarity(x: Array, y: Array) -> Array:
+    """Cosines between all frames, ``[n, m, S, A, C]``; NaN beside a frame that is not finite."""
+    (x, bad_x), (y, bad_y) = unit(x), unit(y)
+    return _nan_between(bad_x, bad_y, _inner(x, y))
+
+
+@_similarity.defjvp
+def _similarity_jvp(primals, tangents):
+    # With u = x / |x| and v = y / |y|: d <u, v> = <dx / |x|, v> - <u, v> <u, dx / |x|> + ..., whose
+    # transpose needs one pass over the features. (Autodiff takes four, and a third more time.)
+    (u, inverse_x), (v, inverse_y) = map(_direction, primals)
+    dx, dy = (
+        jnp.where(jnp.isfinite(inverse), inverse, 0) * tangent
+        for inverse, tangent in zip((inverse_x, inverse_y), tangents, strict=True)
+    )
+    found = _inner(u, v)
+    along_x = jnp.sum(u * dx, axis=-1).transpose(2, 0, 1)[:, None, :, :, None]
+    along_y = jnp.sum(v * dy, axis=-1).transpose(2, 0, 1)[None, :, :, None, :]
+    pushed = _inner(dx, v) + _inner(u, dy) - found * (along_x + along_y)
+    bad = [~jnp.isfinite(inverse[..., 0]) for inverse in (inverse_x, inverse_y)]
+    return _nan_between(*bad, found), _nan_between(*bad, pushed, 0)
 
 
 def _inner(x: Array, y: Array) -> Array:
@@ -243,12 +261,49 @@ def scaled(x: Array) -> tuple[Array, Array]:
     return lax.optimization_barrier(x / scale), scale
 
 
-def unit(x: Array) -> Array:
-    """Vectors ``[..., F]`` of length 1; a zero vector, which has no direction, stays one."""
-    x, _ = scaled(x)
-    norm = _safe_sqrt(jnp.sum(jnp.square(x), -1, keepdims=True))
-    # A zero vector: its cosine to anything is 0, its gradient finite.
-    return x / jnp.where(norm > 0, norm, 1)
+def unit(x: Array) -> tuple[Array, Array]:
+    """Vectors ``[..., F]`` of length 1, and which ``[...]`` have a number that is not finite.
+
+    A zero vector, which has no direction, stays one, with gradient 0; so does what is not finite.
+    """
+    direction, inverse = _direction(x)
+    return direction, ~jnp.isfinite(inverse[..., 0])
+
+
+@jax.custom_jvp
+def _direction(x: Array) -> tuple[Array, Array]:
+    """``x / |x|`` and ``1 / |x|``, both 0 for a zero vector; 0 and NaN for one with inf or NaN."""
+    info = jnp.finfo(x.dtype)
+    squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    # From here on what vanished of the squares is below the rounding of their sum.
+    smallest = x.shape[-1] * float(info.tiny) / float(info.eps)
+
+    def of_any_size(x: Array, _: Array) -> tuple[Array, Array, Array]:
+        largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+        finite = largest < jnp.inf
+        inverse = 1 / jnp.where((largest > 0) & finite, largest, 1)
+        scaled = lax.optimization_barrier(jnp.where(finite, x * inverse, 0))
+        return inverse, jnp.sum(jnp.square(scaled), axis=-1, keepdims=True), finite
+
+    def of_usual_size(_: Array, squares: Array) -> tuple[Array, Array, Array]:
+        return jnp.ones_like(squares), squares, squares >= 0
+
+    usual = jnp.all((squares >= smallest) & (squares < jnp.inf))
+    scale, squares, finite = lax.cond(usual, of_usual_size, of_any_size, x, squares)
+    inverse = jnp.where(squares > 0, lax.rsqrt(squares), 0)
+    # Behind a barrier: the compiler would multiply the scales with each other, and they overflow.
+    scale, inverse = lax.optimization_barrier((scale, inverse))
+    direction = jnp.where(finite, (x * scale) * inverse, 0)
+    return direction, jnp.where(finite, scale * inverse, jnp.nan)
+
+
+@_direction.defjvp
+def _direction_jvp(primals, tangents):
+    ((x,), (dx,)) = primals, tangents
+    direction, inverse = _direction(x)
+    turned = jnp.where(jnp.isfinite(inverse), inverse, 0) * dx
+    along = jnp.sum(direction * turned, axis=-1, keepdims=True)
+    return (direction, inverse), (turned - direction * along, -inverse * along)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -99,7 +99,8 @@ class FewShotHead(nnx.Module):
         """Returns what is compared: encoded frames ``[..., T, D]`` of length 1.
 
         Encode sequences once and give `frame_costs` what this returns, where they take part in
-        many episodes. A frame of zeros stays one: its cosine to any frame is 0.
+        many episodes. A frame of zeros stays one: its cosine to any frame is 0. A frame with NaN
+        or inf in it is NaN: it costs NaN against every frame.
 
         Args:
             frames: ``[..., T, F]``; bf16 and f16 are computed in float32.
@@ -112,7 +113,8 @@ class FewShotHead(nnx.Module):
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.encoder is not None:
             x = checks.sequence(self.encoder(x), "the encoder's output")
-        return unit(x)
+        direction, bad = unit(x)
+        return jnp.where(bad[..., None], jnp.nan, direction)
 
     def frame_costs(self, query: ArrayLike, support: ArrayLike) -> Array:
         """Cosine distances between all frames of each query and each support sequence.
@@ -131,9 +133,15 @@ class FewShotHead(nnx.Module):
             TypeError: sequences that are not floating point.
         """
         query, support = _episode(query, support)
-        return 1 - jnp.einsum(
+        # Set apart: in the product, 0 times NaN would reach the gradients of other sequences.
+        bad_query, bad_support = (jnp.any(jnp.isnan(one), axis=-1) for one in (query, support))
+        query = jnp.where(bad_query[..., None], 0, query)
+        support = jnp.where(bad_support[..., None], 0, support)
+        product = jnp.einsum(
             "...qnf,...wsmf->...qwsnm", query, support, precision=lax.Precision.HIGHEST
         )
+        bad = bad_query[..., None, None, :, None] | bad_support[..., None, :, :, None, :]
+        return jnp.where(bad, jnp.nan, 1 - product)
 
     def match(self, costs: ArrayLike) -> Array:
         """Distances ``[...]`` of pairs of sequences from their frames' distances ``[..., n, m]``.
