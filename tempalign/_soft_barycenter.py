@@ -1,13 +1,14 @@
 """Soft-DTW barycenters: the average of sequences under soft alignment."""
 
 from functools import partial
-from typing import Any, NamedTuple, Unpack
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine import checks, evaluate, platforms
+from tempalign._descent import Descent, Units, descend
+from tempalign._engine import checks, costs, evaluate, platforms
 from tempalign._engine.backends import choose
 from tempalign._engine.model import Model
 from tempalign._engine.options import PathOptions, with_path_options
@@ -64,7 +65,8 @@ def soft_dtw_barycenter(
             resampled to the number of steps.
         num_iters: most iterations of L-BFGS to make, >= 1.
         tol: a set is done when an iteration lowers its objective by no more than `tol` times its
-            magnitude; 0 goes on as long as it falls. In float64 less than the default pays.
+            magnitude, or that of the local costs where a temperature far above them makes the
+            objective large; 0 goes on as long as it falls. In float64 less than the default pays.
         cost: see `tempalign.dtw`.
         return_objective: also return the objective per iteration and whether it converged.
         checkpoint: see `tempalign.soft_dtw`.
@@ -83,7 +85,6 @@ def soft_dtw_barycenter(
             that are all 0 in a set, a gamma that is not positive (where concrete), an unknown
             cost, a band too narrow.
         TypeError: a series that is not floating point, or counts that are not integers.
-        ImportError: optax is not installed.
 
     Source:
         Cuturi and Blondel, "Soft-DTW: a Differentiable Loss Function for Time-Series", ICML 2017,
@@ -122,7 +123,6 @@ def soft_dtw_barycenter(
         names=("barycenter", "series"),
     )
     choose("soft_dtw_barycenter", model, operands, implementation)
-    _optax()  # says so if it is missing, also where the computation is already compiled
     found = _minimise(sets, center, operands, tol, iterations, model)
     return given.returned(Barycenter(*found), return_objective)
 
@@ -135,39 +135,13 @@ def _mean(sets: Sets, steps: int) -> Array:
     return total / jnp.sum(sets.weights, axis=-1)[:, None, None]
 
 
-class _State(NamedTuple):
-    """One barycenter in the midst of the minimisation."""
-
-    iteration: Array
-    center: Array  # [L, F]
-    objective: Array  # [], of `center`
-    gradient: Array  # [L, F], of the objective at `center`
-    memory: Any  # optax's
-    done: Array
-    history: Array  # [num_iters + 1]
-
-
 @partial(jax.jit, static_argnames=("num_iters", "model"))
 def _minimise(
     sets: Sets, center: Array, paths: Operands, tol: float, num_iters: int, model: Model
-) -> tuple[Array, Array, Array]:
-    """L-BFGS on every set.
+) -> Descent:
+    """L-BFGS on every set."""
 
-    Returns:
-        Barycenters, objectives ``[C, num_iters + 1]``, and whether the stop rule was met.
-    """
-    optax = _optax()
-    rounds = jnp.arange(num_iters + 1)
-    # optax takes a step that raises the objective by up to this part of it where the slope says
-    # that it falls; its own 1e-6 would end a float64 run early, since here no step may rise.
-    slack = 8 * jnp.finfo(center.dtype).eps
-    solver = optax.lbfgs(
-        linesearch=optax.scale_by_zoom_linesearch(
-            max_linesearch_steps=20, initial_guess_strategy="one", approx_dec_rtol=slack
-        )
-    )
-
-    def solve(one: Sets, start: Array, mask: Array | None) -> tuple[Array, Array, Array]:
+    def solve(one: Sets, start: Array, mask: Array | None) -> Descent:
         values, lengths, weights = one
 
         def objective_of(center: Array) -> Array:
@@ -175,53 +149,7 @@ def _minimise(
             # Not a dot product: 0 * NaN would be NaN for a series that is ignored.
             return jnp.sum(jnp.where(weights > 0, weights / lengths * distances, 0))
 
-        def again(state: _State) -> Array:
-            return (state.iteration < num_iters) & ~state.done
-
-        def iterate(state: _State) -> _State:
-            # A set that is done waits for the others: without a slope its line search is short.
-            gradient = jnp.where(state.done, 0, state.gradient)
-            update, memory = solver.update(
-                gradient,
-                state.memory,
-                state.center,
-                value=state.objective,
-                grad=gradient,
-                value_fn=objective_of,
-            )
-            objective, ahead = memory[-1].value, memory[-1].grad
-            lower = objective < state.objective  # False for NaN
-            enough = state.objective - objective > tol * jnp.abs(state.objective)
-            objective = jnp.where(lower, objective, state.objective)
-            # The tail repeats the current value, which then stands if this is the last iteration.
-            history = jnp.where(rounds > state.iteration, objective, state.history)
-            return _State(
-                state.iteration + 1,
-                jnp.where(lower, state.center + update, state.center),
-                objective,
-                jnp.where(lower, ahead, state.gradient),
-                memory,
-                ~(lower & enough),
-                history,
-            )
-
-        objective, gradient = jax.value_and_grad(objective_of)(start)
-        end = lax.while_loop(
-            again,
-            iterate,
-            _State(
-                iteration=jnp.zeros((), jnp.int32),
-                center=start,
-                objective=objective,
-                gradient=gradient,
-                memory=solver.init(start),
-                done=~jnp.isfinite(objective),
-                history=jnp.full(num_iters + 1, objective),
-            ),
-        )
-        possible = jnp.isfinite(objective)
-        center = jnp.where(possible, end.center, jnp.nan)
-        return center, jnp.where(possible, end.history, jnp.nan), end.done & possible
+        return descend(objective_of, start, _units(model, one, start), tol, num_iters)
 
     masks = None if paths.mask is None else _of_sets(paths.mask, center.shape[0])
 
@@ -230,6 +158,30 @@ def _minimise(
     if platforms.likely_cpu() or center.shape[0] == 1:
         return lax.map(lambda one: solve(*one), (sets, center, masks))
     return jax.vmap(solve)(sets, center, masks)
+
+
+def _units(model: Model, one: Sets, start: Array) -> Units:
+    """The size of the data around the start, and of the objective there.
+
+    The objective is of the order of the local costs; what a temperature adds to it is none of it.
+    """
+    values, lengths, weights = one
+    num_series, frames, _ = values.shape
+    inside = (jnp.arange(frames) < lengths[:, None]) & (weights > 0)[:, None]
+    middle = jnp.mean(start, axis=0)
+    spread = jnp.max(jnp.where(inside[..., None], jnp.abs(values - middle), 0))
+    # A sample of the frames says it well enough.
+    rows, columns = (slice(None, None, -(-count // _SAMPLE)) for count in (len(start), frames))
+    local = costs.matrix(start[None, None, rows], values[None, :, columns], model.cost)
+    local = local.reshape((*local.shape[:2], num_series))
+    counted = inside[:, columns].T & (local < jnp.inf)  # False for NaN
+    mean = jnp.mean(jnp.abs(local), axis=(0, 1), where=counted)
+    total = jnp.sum(jnp.where(weights > 0, weights * mean, 0))
+    return Units.near(jnp.maximum(spread, jnp.max(jnp.abs(start - middle))), total)
+
+
+# As many frames of each sequence are looked at for the size of the costs.
+_SAMPLE = 32
 
 
 def _distances(
@@ -250,13 +202,3 @@ def _distances(
 def _of_sets(mask: Array, count: int) -> Array:
     """``[C, 1, N, L, T]`` or ``[1, 1, 1, L, T]``, with an axis for what each set is given."""
     return jnp.broadcast_to(mask, (count, *mask.shape[1:]))[:, None]
-
-
-def _optax() -> Any:
-    try:
-        import optax
-    except ImportError as error:
-        raise ImportError(
-            "soft_dtw_barycenter needs optax, which is not installed: pip install optax"
-        ) from error
-    return optax

@@ -23,7 +23,7 @@ FLOORS = [
     {"_engine.backends"},
     {"_engine.evaluate", "_engine.weighted"},
     {"_resample"},
-    {"_series"},
+    {"_descent", "_series"},
     {"_align", "_dtw", "_soft_dtw", "_tam", "_weighted_dtw", "_barycenter", "_soft_barycenter"},
     {"_seq", "_time_layer"},
     {"heads", "plot", "__init__"},

@@ -1,7 +1,5 @@
 """soft_dtw_barycenter."""
 
-import sys
-
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -115,22 +113,35 @@ def test_the_objective_never_rises_and_is_that_of_the_result(seed, gamma, scale)
     center, objective = barycenter(series, gamma)
     assert objective.shape == (51,)
     assert np.all(np.isfinite(center)) and np.all(np.isfinite(objective))
-    steps = np.diff(objective)
-    assert np.all(steps <= 0)
-    stop = np.flatnonzero(steps == 0)
-    assert not stop.size or not np.any(steps[stop[0] :])
+    assert np.all(np.diff(objective) <= 0)
     value = soft_dtw(series, center, gamma).sum() / T
     size = abs(soft_dtw(series, series[0], gamma)).sum() / T
     np.testing.assert_allclose(objective[-1], value, atol=1e-6 * size)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e4])
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**-10, 2.0**50])
 def test_the_unit_of_the_features_does_not_matter(scale):
+    """Series of size 1e15 once had no barycenter, and small ones were left where they were."""
     series = warped_copies(N, T)
     center, objective = barycenter(series)
-    scaled, in_other_units = barycenter(scale * series, 0.1 * scale**2)
-    np.testing.assert_allclose(in_other_units[-1] / scale**2, objective[-1], rtol=1e-4)
-    np.testing.assert_allclose(scaled / scale, center, atol=0.02)
+    scaled, in_other_units = barycenter(np.float32(scale) * series, 0.1 * scale**2)
+    np.testing.assert_allclose(in_other_units / scale**2, objective, rtol=1e-4)
+    np.testing.assert_allclose(scaled / scale, center, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e-1])
+@pytest.mark.usefixtures("x64")
+def test_millivolts_at_a_temperature_far_above_their_costs(scale):
+    """What a step gains is then below the rounding of the objective, in float32."""
+    series = (scale * warped_copies(N, T)).astype(np.float32)
+    center, objective, converged = tempalign.soft_dtw_barycenter(series, 1.0, return_objective=True)
+    exact, fine, _ = tempalign.soft_dtw_barycenter(
+        series.astype(np.float64), 1.0, tol=1e-10, num_iters=200, return_objective=True
+    )
+    assert converged and np.all(np.diff(objective) <= 0)
+    gained = (fine[0] - fine[-1]) / scale**2
+    assert gained > 0.1  # the start, the mean, is not what is looked for
+    np.testing.assert_allclose(center, exact, atol=1e-3 * scale)
 
 
 def test_many_sets_equal_one_at_a_time():
@@ -230,12 +241,6 @@ def test_a_start_without_a_finite_objective_gives_nan():
     series[1, 2, 0] = np.nan
     center, objective = barycenter(series, init=series[0])
     assert np.all(np.isnan(center)) and np.all(np.isnan(objective))
-
-
-def test_says_that_optax_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optax", None)
-    with pytest.raises(ImportError, match="needs optax.*pip install optax"):
-        tempalign.soft_dtw_barycenter(np.zeros((2, 3, 1), np.float32))
 
 
 SERIES = np.zeros((2, 4, 6, 3), np.float32)

@@ -51,7 +51,7 @@ def matrix(x: Array, y: Array, cost: LocalCost) -> Array:
     if callable(cost):
         bad_x, bad_y = (jnp.any(jnp.isnan(a), axis=-1) for a in (x, y))
         x, y = (jnp.where(bad[..., None], 0, a) for bad, a in ((bad_x, x), (bad_y, y)))
-        return _nan_between(bad_x, bad_y, _from_callable(x, y, cost))
+        return jnp.where(_either(bad_x, bad_y), jnp.nan, _from_callable(x, y, cost))
     if cost == "given":
         return x.transpose(2, 3, 0, 1)[..., None]
     checks.choice(cost, "cost", NAMES)
@@ -128,21 +128,20 @@ def _finite(x: Array) -> Array:
     return jnp.where(jnp.isfinite(x), x, 0)
 
 
-def _nan_between(bad_x: Array, bad_y: Array, cost: Array, instead: float = jnp.nan) -> Array:
-    """Costs ``[n, m, S, A, C]``, NaN between frames of which one is bad, ``[S, A, n]`` and so on.
+def _either(bad_x: Array, bad_y: Array) -> Array:
+    """Where one frame of a pair is bad, ``[n, m, S, A, C]`` of ``[S, A, n]`` and ``[S, C, m]``.
 
-    So a derivative of the cost never meets them, and a pair that nobody asks about (whose
-    cotangent is 0) cannot reach the gradient of another.
+    NaN is put there, and taken out of what is computed: so a derivative never meets it, and a pair
+    that nobody asks about (whose cotangent is 0) cannot reach the gradient of another.
     """
-    bad = bad_x.transpose(2, 0, 1)[:, None, :, :, None] | bad_y.transpose(2, 0, 1)[:, :, None, :]
-    return jnp.where(bad, instead, cost)
+    return bad_x.transpose(2, 0, 1)[:, None, :, :, None] | bad_y.transpose(2, 0, 1)[:, :, None, :]
 
 
 @jax.custom_jvp
 def _similarity(x: Array, y: Array) -> Array:
     """Cosines between all frames, ``[n, m, S, A, C]``; NaN beside a frame that is not finite."""
     (x, bad_x), (y, bad_y) = unit(x), unit(y)
-    return _nan_between(bad_x, bad_y, _inner(x, y))
+    return jnp.where(_either(bad_x, bad_y), jnp.nan, _inner(x, y))
 
 
 @_similarity.defjvp
@@ -158,8 +157,8 @@ def _similarity_jvp(primals, tangents):
     along_x = jnp.sum(u * dx, axis=-1).transpose(2, 0, 1)[:, None, :, :, None]
     along_y = jnp.sum(v * dy, axis=-1).transpose(2, 0, 1)[None, :, :, None, :]
     pushed = _inner(dx, v) + _inner(u, dy) - found * (along_x + along_y)
-    bad = [~jnp.isfinite(inverse[..., 0]) for inverse in (inverse_x, inverse_y)]
-    return _nan_between(*bad, found), _nan_between(*bad, pushed, 0)
+    bad = _either(~jnp.isfinite(inverse_x[..., 0]), ~jnp.isfinite(inverse_y[..., 0]))
+    return jnp.where(bad, jnp.nan, found), jnp.where(bad, 0, pushed)
 
 
 def _inner(x: Array, y: Array) -> Array:
