@@ -1,7 +1,8 @@
 """Values against other libraries, in float64, wherever one of them computes the same thing.
 
 dtaidistance has the penalty and ends relaxed by counts, tslearn subsequences and Itakura's
-parallelogram, aeon the amerced DTW and the band, dtw-python step patterns and open ends.
+parallelogram, aeon the amerced DTW and the band, dtw-python step patterns and open ends, ddtw soft
+alignments of subsequences and their gradients.
 """
 
 import chex
@@ -122,3 +123,34 @@ def test_dtw_python_open_ends(end, begin, features):
     )
     options = {"open_begin": begin, "open_end": end, "move_weights": (1, 0, 1)}
     agrees(tempalign.dtw(x, y, cost="euclidean", **options), found.distance)
+
+
+# ddtw (PyTorch; extra peers-torch): its subsequence form leaves at least two frames of y.
+@pytest.mark.parametrize("gamma", [0.1, 2.0])
+@pytest.mark.parametrize("sides", [(False, True), (True, False), (True, True)])
+@FEATURES
+def test_ddtw_subsequence(features, sides, gamma):
+    torch = pytest.importorskip("torch")
+    ddtw = pytest.importorskip("ddtw")
+    n, m = 6, 9
+    x, y = sequences(n, m, features, seed=5)
+    cost = np.square(x[:, None] - y[None]).sum(-1)
+    sub_x, sub_y = sides
+    matrix = torch.tensor(cost[None], requires_grad=True)
+    loss = ddtw.subSDTW(
+        gamma=gamma,
+        normalization="none",
+        backend="torch",
+        dtype_float=torch.float64,
+        sub_X=sub_x,
+        sub_Y=sub_y,
+        compensate_subseq=False,
+    )(C=matrix)
+    loss.backward()
+    ends = (n - 2 if sub_x else 0, m - 2 if sub_y else 0)
+    options = {"open_begin": ends, "open_end": ends}
+    agrees(tempalign.soft_dtw(x, y, gamma, **options), loss.item())
+    expected = matrix.grad[0].numpy()
+    np.testing.assert_allclose(
+        tempalign.soft_dtw_alignment(x, y, gamma, **options), expected, rtol=1e-6, atol=1e-9
+    )
