@@ -58,7 +58,7 @@ def matrix(x: Array, y: Array, cost: LocalCost) -> Array:
     if cost == "sqeuclidean":
         return _summed(jnp.square, _twice, x, y)
     if cost == "euclidean":
-        return _safe_sqrt(_summed(jnp.square, _twice, x, y))
+        return safe_sqrt(_summed(jnp.square, _twice, x, y))
     if cost == "manhattan":
         return _summed(absolute, jnp.sign, x, y)
     return 1 - _similarity(x, y)
@@ -240,7 +240,7 @@ def _from_callable(x: Array, y: Array, cost: Callable[[Array, Array], Array]) ->
     return jax.vmap(over_x, out_axes=-3)(x, y).astype(x.dtype)
 
 
-def _safe_sqrt(value: Array) -> Array:
+def safe_sqrt(value: Array) -> Array:
     # sqrt has an infinite slope at 0, and inf * 0 is NaN: the gradient there is 0 instead. An
     # infinite distance has no slope either. NaN stays what it is.
     smooth = (value > 0) & (value < jnp.inf)
@@ -317,7 +317,7 @@ class DampedCosine:
 
     def __call__(self, x: Array, y: Array) -> Array:
         (x, x_scale), (y, y_scale) = scaled(x), scaled(y)
-        norms = [_safe_sqrt(jnp.sum(jnp.square(a), -1)) for a in (x, y)]
+        norms = [safe_sqrt(jnp.sum(jnp.square(a), -1)) for a in (x, y)]
         inner = jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
         damping = (self.damping / x_scale) / y_scale.T
         return 1 - inner / (norms[0][:, None] * norms[1] + damping)

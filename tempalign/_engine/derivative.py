@@ -21,7 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from tempalign._engine import checks, hard, soft
 from tempalign._engine.hard import ByMove
 from tempalign._engine.model import Model
-from tempalign._engine.recurrence import Ends, Prices
+from tempalign._engine.recurrence import Ends, Prices, within_lengths
 from tempalign._engine.shards import alike
 from tempalign._types import Array
 
@@ -185,11 +185,9 @@ def _is_zero(tangent: object) -> bool:
 
 def _inside(lanes: Lanes) -> Array:
     """The cells of each lane within its lengths."""
-    n, m, _ = lanes.cost.shape
     if lanes.ends is None:
         return jnp.ones((1, 1, 1), bool)
-    row, column = jnp.arange(n)[:, None, None], jnp.arange(m)[:, None]
-    return (row <= lanes.ends.row) & (column <= lanes.ends.column)
+    return within_lengths(lanes.ends, lanes.cost.shape)
 
 
 def usable(lanes: Lanes) -> Lanes:

@@ -34,6 +34,18 @@ class Ends(NamedTuple):
     column: Array
 
 
+def within_lengths(ends: Ends, shape: tuple[int, ...], first: Array | int = 0) -> Array:
+    """The cells of each lane within its lengths, bool ``[n, m, L]``.
+
+    Args:
+        ends: last cells.
+        shape: ``(n, m, L)``.
+        first: the number of the first row, for a block of rows.
+    """
+    row, column = first + jnp.arange(shape[0])[:, None, None], jnp.arange(shape[1])[:, None]
+    return (row <= ends.row) & (column <= ends.column)
+
+
 def skew(cost: Array, outside: float) -> Array:
     """``[n, m, L] -> [P, n, L]`` with ``out[i + j, i] = cost[i, j]`` and `outside` elsewhere."""
     n, m, lanes = cost.shape

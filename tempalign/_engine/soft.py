@@ -20,6 +20,7 @@ from tempalign._engine.recurrence import (
     swap,
     sweep,
     unskew,
+    within_lengths,
 )
 from tempalign._engine.shards import alike
 from tempalign._engine.soft_minimum import (
@@ -246,9 +247,6 @@ def _swept(
     cost = jnp.minimum(cost, algebra.outside[0])
     if ends is not None:
         # What lies past the end may be NaN, which times a probability of 0 is not 0.
-        head = 0 if above is None else above.first
-        inside = (jnp.arange(cost.shape[0])[:, None, None] <= ends.row - head) & (
-            jnp.arange(cost.shape[1])[:, None] <= ends.column
-        )
-        cost = jnp.where(inside, cost, 0)
+        first = 0 if above is None else above.first
+        cost = jnp.where(within_lengths(ends, cost.shape, first), cost, 0)
     return sweep(model, cost, ends, algebra, prices, above)

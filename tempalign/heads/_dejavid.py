@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from tempalign._barycenter import dba
 from tempalign._engine import checks
+from tempalign._engine.costs import safe_sqrt
 from tempalign._resample import resample
 from tempalign._types import Array, ArrayLike, Implementation
 from tempalign._weighted_dtw import PATH_PRECISIONS, weighted_dtw
@@ -20,7 +22,8 @@ class DejaVidHead(nnx.Module):
 
     Logits are the negated distances, standardised over the classes:
     ``(z - mean(z)) / (std(z) + eps)`` with the unbiased standard deviation (the paper's
-    "LayerNorm before the softmin").
+    "LayerNorm before the softmin"). Of two classes they would be +-0.707 whatever the distances:
+    there the negated distances themselves are the logits (see `standardize`).
 
     Attributes:
         centroids: parameter ``[C, Tc, F]``, zero until `init_from_dba` or assignment.
@@ -52,6 +55,7 @@ class DejaVidHead(nnx.Module):
         diagonal: bool = False,
         fixed_paths: bool = True,
         path_precision: str = "float32",
+        standardize: bool | None = None,
         eps: float = 1e-6,
         rngs: nnx.Rngs | None = None,
         implementation: Implementation = None,
@@ -59,7 +63,7 @@ class DejaVidHead(nnx.Module):
         """Makes a head with zero centroids.
 
         Args:
-            num_classes: C, at least 2 (logits are standardised over the classes).
+            num_classes: C, at least 2.
             num_steps: Tc, steps of a centroid (8 in the paper).
             num_features: F.
             weight_init: ``"ones"`` (log-weights 0) or ``"normal"`` (log-weights N(0, 1), needs
@@ -68,13 +72,17 @@ class DejaVidHead(nnx.Module):
             fixed_paths: whether frozen copies decide the paths ("fixed epoch centroids and
                 weights"); call `refresh_paths` at the start of every epoch.
             path_precision: see `tempalign.weighted_dtw`.
+            standardize: whether logits are standardised over the classes, as in the paper; not
+                possible for two, whose standardised logits would be constant and have no gradient.
+                None: for three classes or more.
             eps: added to the standard deviation.
             rngs: random streams, for ``weight_init="normal"``.
             implementation: see `tempalign.explain`.
 
         Raises:
             ValueError: a count below its minimum, an unknown `weight_init` or `path_precision`,
-                missing `rngs`.
+                missing `rngs`, `standardize` for two classes.
+            TypeError: an option of the wrong kind.
         """
         shape = tuple(
             checks.positive_int(value, name)
@@ -86,6 +94,14 @@ class DejaVidHead(nnx.Module):
         )
         if num_classes < 2:
             raise ValueError(f"num_classes must be >= 2, got {num_classes}")
+        if standardize is None:
+            standardize = num_classes > 2
+        checks.flag(standardize, "standardize")
+        if standardize and num_classes == 2:
+            raise ValueError(
+                "standardize must be False or None for num_classes=2: standardised logits of two "
+                "classes are +-0.707 whatever the distances, and nothing would be learned"
+            )
         checks.choice(weight_init, "weight_init", ("ones", "normal"))
         checks.choice(path_precision, "path_precision", PATH_PRECISIONS)
         log_weights = jnp.zeros(shape)
@@ -100,6 +116,7 @@ class DejaVidHead(nnx.Module):
         self.path_log_weights = PathCopy(jnp.array(log_weights)) if fixed_paths else None
         self.diagonal = diagonal
         self.path_precision = path_precision
+        self.standardize = bool(standardize)
         self.eps = eps
         self.implementation = implementation
 
@@ -176,6 +193,18 @@ class DejaVidHead(nnx.Module):
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Class logits ``[..., C]``; arguments as for `distances`."""
         scores = -self.distances(x, lengths=lengths)
-        mean = jnp.mean(scores, axis=-1, keepdims=True)
-        std = jnp.std(scores, axis=-1, ddof=1, keepdims=True)
-        return (scores - mean) / (std + self.eps)
+        return _standardized(scores, self.eps) if self.standardize else scores
+
+
+def _standardized(scores: Array, eps: float) -> Array:
+    """Scores ``[..., C]`` by their mean and standard deviation over the classes.
+
+    A standard deviation below the rounding of the scores, as in a fresh head where all are equal,
+    counts as that, and as constant: standardised, rounding would look like logits. (The slope of
+    `jnp.std` is NaN there.)
+    """
+    centered = scores - jnp.mean(scores, axis=-1, keepdims=True)
+    variance = jnp.sum(jnp.square(centered), axis=-1, keepdims=True) / (scores.shape[-1] - 1)
+    largest = lax.stop_gradient(jnp.max(jnp.abs(scores), axis=-1, keepdims=True))
+    rounding = 8 * jnp.finfo(scores.dtype).eps * largest
+    return centered / (jnp.maximum(safe_sqrt(variance), rounding) + eps)

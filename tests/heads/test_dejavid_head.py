@@ -112,3 +112,47 @@ def test_bad_arguments(arguments, message):
 def test_bad_series(head, rng):
     with pytest.raises(ValueError, match=r"series must have shape \[3, N, T, 5\]"):
         head.init_from_dba(rng.normal(size=(2, 6, 9, 5)).astype(np.float32))
+
+
+def loss_of(head, x, labels):
+    logits = jax.nn.log_softmax(head(x))
+    return -jnp.mean(jnp.take_along_axis(logits, labels[:, None], axis=-1))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("start", ["fresh", "equal centroids", "equal videos"])
+def test_gradients_at_flat_places_are_finite(start, classes, rng):
+    """The standard deviation of equal scores has no slope; jnp.std made all gradients NaN."""
+    head = heads.DejaVidHead(classes, 4, 5)
+    x = rng.normal(size=(6, 12, 5)).astype(np.float32)
+    if start == "equal centroids":
+        head.init_from_dba(np.stack([x[:2]] * classes))
+    if start == "equal videos":
+        x[:] = 0
+    loss, gradients = nnx.jit(nnx.value_and_grad(loss_of))(head, x, np.arange(6) % classes)
+    np.testing.assert_allclose(loss, np.log(classes), atol=0.3)  # rounding is not taken for logits
+    assert all(np.all(np.isfinite(one)) for one in jax.tree.leaves(gradients))
+
+
+def test_two_classes_are_learned(rng):
+    """Standardised, their logits are +-0.707 at any parameters."""
+    labels = np.arange(40) % 2
+    x = (rng.normal(size=(40, 12, 5)) + labels[:, None, None]).astype(np.float32)
+    head = heads.DejaVidHead(2, 4, 5)
+    assert not head.standardize
+    # Whichever is nearer: the centroid of the other class.
+    head.init_from_dba(np.stack([x[labels == 1][:2], x[labels == 0][:2]]))
+
+    @nnx.jit
+    def step(head):
+        loss, gradients = nnx.value_and_grad(loss_of)(head, x, labels)
+        state = nnx.state(head, nnx.Param)
+        nnx.update(head, jax.tree.map(lambda p, g: p - 0.02 * g, state, gradients))
+        return loss
+
+    losses = [float(step(head)) for _ in range(60)]
+    assert losses[-1] < 0.3 * losses[0]
+    with pytest.raises(ValueError, match="standardize must be False or None for num_classes=2"):
+        heads.DejaVidHead(2, 4, 5, standardize=True)
+    plain = heads.DejaVidHead(3, 4, 5, standardize=False)
+    np.testing.assert_array_equal(plain(x), -plain.distances(x))
