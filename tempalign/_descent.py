@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from tempalign._types import Array
@@ -80,6 +79,8 @@ def descend(
             of its unit if that is less.
         num_iters: most iterations.
     """
+    import optax  # takes longer to import than this library, and only this needs it
+
     solver = optax.lbfgs(
         linesearch=optax.scale_by_zoom_linesearch(
             max_linesearch_steps=20, initial_guess_strategy="one"

@@ -31,7 +31,9 @@ def dtw(
     (`dtw_alignment`); forward and reverse mode are supported, to any order.
 
     Args:
-        x: ``[..., n, F]`` sequence. float64 stays float64; bf16 and f16 are computed in float32.
+        x: ``[..., n, F]`` sequence. float64 stays float64 if ``jax_enable_x64`` is set, else it is
+            rounded to float32 (with a warning where that matters); bf16 and f16 are computed in
+            float32.
         y: ``[..., m, F]`` sequence. Leading axes of `x` and `y` broadcast like NumPy:
             ``dtw(x[:, None], y[None])`` compares all pairs.
         cost: local cost: ``"sqeuclidean"``, ``"euclidean"``, ``"manhattan"``, ``"cosine"``

@@ -62,7 +62,7 @@ def seq_loss(
 
     Args:
         query_logits: ``[..., tau, C]`` scores of C classes, frame by frame, before the softmax.
-            float64 stays float64; bf16 and f16 are computed in float32.
+            float64 (under ``jax_enable_x64``) stays float64; bf16 and f16 are computed in float32.
         query_labels: integers that broadcast to the leading axes, the class of each query.
         exemplars: ``[K, L, C]`` probabilities; row k is the exemplar of label k. K is C, except
             with `sequence_labels`, where `query_labels` only pick the exemplar.
@@ -162,8 +162,8 @@ def smoothness(probs: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         \frac{1}{\tau - 1} \sum_{t = 2}^{\tau} \lVert p_t - p_{t-1} \rVert^2
 
     Args:
-        probs: ``[..., tau, C]`` sequences. float64 stays float64; bf16 and f16 are computed in
-            float32.
+        probs: ``[..., tau, C]`` sequences. float64 (under ``jax_enable_x64``) stays float64;
+            bf16 and f16 are computed in float32.
         lengths: true lengths, integers that broadcast against the leading axes; frames past them
             (NaN and inf included) change nothing. None: tau.
 
@@ -206,10 +206,8 @@ def _labels(
     value: ArrayLike, shape: tuple[int, ...], count: int, name: str, counted: Array | None = None
 ) -> _Labels:
     """Checks labels 0..count-1 on `shape`; those not `counted` may be anything."""
-    labels = jnp.asarray(value)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
-    labels = checks.broadcast_to(labels, shape, name, "of query_logits").astype(jnp.int32)
+    labels = checks.clipped(checks.integers(value, name), count)
+    labels = checks.broadcast_to(labels, shape, name, "of query_logits")
     if counted is not None:
         labels = jnp.where(counted, labels, 0)
     if not any(isinstance(one, jax.core.Tracer) for one in (value, counted)):

@@ -54,7 +54,7 @@ def soft_dtw_barycenter(
 
     Args:
         series: ``[..., N, T, F]``: N series to average, for each of the leading axes. float64
-            stays float64; bf16 and f16 are computed in float32.
+            (under ``jax_enable_x64``) stays float64; bf16 and f16 are computed in float32.
         gamma: temperature of the soft minimum, a positive scalar.
         lengths: true lengths, integers that broadcast to ``[..., N]``; frames past them (NaN and
             inf included) change nothing. None: T.

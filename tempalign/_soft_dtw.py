@@ -35,7 +35,8 @@ def soft_dtw(
     costs cannot overflow.
 
     Args:
-        x: ``[..., n, F]`` sequence. float64 stays float64; bf16 and f16 are computed in float32.
+        x: ``[..., n, F]`` sequence. float64 (under ``jax_enable_x64``) stays float64; bf16 and f16
+            are computed in float32.
         y: ``[..., m, F]`` sequence; leading axes broadcast like NumPy.
         gamma: temperature of the soft minimum, a positive scalar. A static 0 selects the hard
             minimum (`tempalign.dtw`); a traced 0 does not: like all else that a concrete call

@@ -44,8 +44,8 @@ def tam_distance(
     costs (of `tam_distance_from_cost`) is the expected alignment; its columns sum to 1.
 
     Args:
-        query: ``[..., n, F]`` sequence (rows). float64 stays float64; bf16 and f16 are computed
-            in float32.
+        query: ``[..., n, F]`` sequence (rows). float64 (under ``jax_enable_x64``) stays
+            float64; bf16 and f16 are computed in float32.
         support: ``[..., m, F]`` sequence (columns); leading axes broadcast like NumPy:
             ``tam_distance(queries[:, None], supports)`` is ``[num_queries, num_supports]``.
         gamma: temperature of the soft minimum, a positive scalar (the paper's lambda). A static 0

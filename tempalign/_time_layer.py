@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempalign._engine import checks
+from tempalign._engine.arrays import as_array
 from tempalign._types import Array, ArrayLike
 
 Arrangement = Literal["spatial", "temporal"]
@@ -141,7 +142,7 @@ def _as_dtype(pixels: Array, dtype: jnp.dtype) -> Array:
 
 
 def _video(frames: ArrayLike) -> Array:
-    video = jnp.asarray(frames)
+    video = as_array(frames, "frames")
     is_pixel = video.dtype.kind in "iu" and video.dtype.itemsize <= 2  # exact in float32
     if not jnp.issubdtype(video.dtype, jnp.floating) and not is_pixel:
         raise TypeError(
@@ -157,13 +158,21 @@ def _video(frames: ArrayLike) -> Array:
 
 
 def _size(size: tuple[int, int] | None, given: tuple[int, ...], n: int) -> tuple[int, int]:
-    if size is None:
-        height, width = given
-    elif isinstance(size, (tuple, list)) and len(size) == 2:
-        height, width = (checks.positive_int(side, "size") for side in size)
-    else:
+    if size is not None:
+        return grid_size(size, n)
+    height, width = given
+    return _divisible((height, width), n, "size (that of frames, as size is None)")
+
+
+def grid_size(size: tuple[int, int], n: int) -> tuple[int, int]:
+    """Checks height and width of a grid of n x n cells."""
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size must be (height, width) or None, got {size!r}")
-    if height % n or width % n:
-        source = "size" if size is not None else "size (that of frames, as size is None)"
-        raise ValueError(f"{source} must be divisible by n={n}, got {(height, width)}")
-    return height, width
+    height, width = (checks.positive_int(side, "size") for side in size)
+    return _divisible((height, width), n, "size")
+
+
+def _divisible(size: tuple[int, int], n: int, source: str) -> tuple[int, int]:
+    if size[0] % n or size[1] % n:
+        raise ValueError(f"{source} must be divisible by n={n}, got {size}")
+    return size

@@ -51,8 +51,9 @@ def weighted_dtw(
     visits the cells of the paths only: ``O(S A C (Tc + T) F)`` operations.
 
     Args:
-        x: ``[..., T, F]`` sequences of embeddings. float64 stays float64; bf16 and f16 (here, and
-            in any other argument) are stored as they come and computed in float32.
+        x: ``[..., T, F]`` sequences of embeddings. float64 (under ``jax_enable_x64``) stays
+            float64; bf16 and f16 (here, and in any other argument) are stored as they come and
+            computed in float32.
         centroid: ``[..., Tc, F]``. Leading axes of `x` and `centroid` broadcast like NumPy:
             ``weighted_dtw(x[:, None], centroids)`` with ``x [B, T, F]`` and
             ``centroids [C, Tc, F]`` gives ``[B, C]``.

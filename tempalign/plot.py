@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from tempalign._engine.arrays import as_numpy
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -121,14 +123,14 @@ def _figure_of(ax: Axes) -> Figure:
 
 
 def _matrix(name: str, value: jax.typing.ArrayLike) -> np.ndarray:
-    array = np.asarray(value, dtype=np.float64)
+    array = as_numpy(value, name).astype(np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must be a matrix [n, m] that is not empty, but has {array.shape}")
     return array
 
 
 def _sequence(name: str, value: jax.typing.ArrayLike, length: int, what: str) -> np.ndarray:
-    array = np.asarray(value, dtype=np.float64)
+    array = as_numpy(value, name).astype(np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"{name} must be a sequence [frames, features], but has {array.shape}")
     if array.shape[0] != length:

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from tempalign._engine.arrays import as_array, as_numpy
 from tempalign._types import Array, ArrayLike
 
 
 def floating(value: ArrayLike, name: str) -> Array:
     """Returns `value` as a floating-point array; integers and complex numbers are refused."""
-    array = jnp.asarray(value)
+    array = as_array(value, name)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"{name} must be a floating-point array, got dtype {array.dtype}; convert it first, "
@@ -93,14 +94,11 @@ def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None
     """
     if value is None:
         return None
-    array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    array = value if isinstance(value, jax.core.Tracer) else as_numpy(value, name)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
     if isinstance(array, jax.core.Tracer):
-        # Wider integers must not wrap into the range.
-        most = min(num_frames + 1, int(jnp.iinfo(array.dtype).max))
-        least = 0 if jnp.issubdtype(array.dtype, jnp.unsignedinteger) else -1
-        return jnp.clip(array, least, most).astype(jnp.int32)
+        return clipped(array, num_frames)
     if array.size:
         low, high = int(array.min()), int(array.max())
         if low < 1 or high > num_frames:
@@ -110,6 +108,21 @@ def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None
             )
     # Concrete ones stay NumPy's: jnp would trace them under jit, and the band go unchecked.
     return cast(Array, array.astype(np.int32))
+
+
+def clipped(array: Array, most: int) -> Array:
+    """Integers as int32: what is outside of 0..`most` as -1 or ``most + 1``, however wide."""
+    info = jnp.iinfo(array.dtype)
+    low, high = max(-1, int(info.min)), min(most + 1, int(info.max))
+    return jnp.clip(array, low, high).astype(jnp.int32)
+
+
+def integers(value: ArrayLike, name: str) -> Array:
+    """Returns `value` as an array of integers; booleans and floating point are refused."""
+    array = as_array(value, name)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
+    return array
 
 
 def in_range(lengths: Array, num_frames: int) -> Array:
@@ -191,7 +204,7 @@ def gamma(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
     if value is None:
         raise ValueError("gamma must be a number, got None; 0 selects the hard minimum")
     if not isinstance(value, jax.core.Tracer):
-        given = np.asarray(value)
+        given = as_numpy(value, "gamma")
         if given.ndim == 0 and given.dtype.kind in "iuf":
             if given == 0:
                 return None
@@ -210,7 +223,7 @@ def gamma(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
 
 def real_scalar(value: ArrayLike, name: str, dtype: jnp.dtype) -> Array:
     """Returns a number as an array ``[]`` of `dtype`."""
-    array = jnp.asarray(value)
+    array = as_array(value, name)
     if array.shape != () or array.dtype.kind not in "iuf" and array.dtype != jnp.bfloat16:
         raise ValueError(
             f"{name} must be a real scalar, got shape {array.shape} and dtype {array.dtype}"

@@ -16,6 +16,7 @@ import numpy as np
 
 from tempalign._engine import checks
 from tempalign._engine import model as models
+from tempalign._engine.arrays import as_array, as_numpy, holds_traced
 from tempalign._engine.model import Model, Move, Opening, Window
 from tempalign._types import Array, ArrayLike
 
@@ -206,7 +207,7 @@ def _opening(value: Open, name: str) -> Opening:
 
 def _penalty(value: ArrayLike, dtype: jnp.dtype) -> Array | None:
     if not isinstance(value, jax.core.Tracer):
-        number = np.asarray(value)
+        number = as_numpy(value, "penalty")
         if number.shape == () and number.dtype.kind in "iuf":
             if number == 0:
                 return None
@@ -220,11 +221,9 @@ def _move_weights(
 ) -> Array | None:
     if value is None:
         return None
-    if isinstance(value, (tuple, list)):
-        traced = any(isinstance(one, jax.core.Tracer) for one in value)
-        array: Any = jnp.stack([jnp.asarray(one) for one in value]) if traced else np.asarray(value)
-    else:
-        array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    # What is concrete stays NumPy's, also under jit, to be looked at below.
+    read: Callable[..., Any] = as_array if holds_traced(value) else as_numpy
+    array = read(value, "move_weights")
     if array.shape != (3,) or array.dtype.kind not in "iuf":
         raise ValueError(
             "move_weights must be three real numbers, for the steps (1, 0), (0, 1) and (1, 1); "
@@ -241,7 +240,7 @@ def _move_weights(
 def _mask(value: ArrayLike | None) -> Array | np.ndarray | None:
     if value is None:
         return None
-    array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    array = value if isinstance(value, jax.core.Tracer) else as_numpy(value, "mask")
     if array.dtype != bool:
         raise TypeError(f"mask must be boolean, True where a path may go; got dtype {array.dtype}")
     if array.ndim < 2:

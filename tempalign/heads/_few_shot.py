@@ -206,16 +206,22 @@ class FewShotHead(nnx.Module):
                 query is of, 0..way-1.
 
         Returns:
-            A scalar. NaN where a label lies outside 0..way-1.
+            A scalar. NaN where a traced label lies outside 0..way-1.
 
         Raises:
-            ValueError: see `distances`; labels that do not broadcast.
+            ValueError: see `distances`; labels that do not broadcast or lie outside 0..way-1.
             TypeError: labels that are not integers.
         """
         logits = self(query, support)
-        given = jnp.asarray(labels)
-        if not jnp.issubdtype(given.dtype, jnp.integer):
-            raise TypeError(f"labels must be integers, got dtype {given.dtype}")
+        given = checks.integers(labels, "labels")
+        ways = logits.shape[-1]
+        if not isinstance(given, jax.core.Tracer) and given.size:
+            low, high = int(jnp.min(given)), int(jnp.max(given))
+            if low < 0 or high >= ways:
+                raise ValueError(
+                    f"labels must lie within 0..{ways - 1} (the classes of the episode), got "
+                    f"values from {low} to {high}"
+                )
         classes = checks.broadcast_to(given, logits.shape[:-1], "labels", "the queries")
         log_probabilities = jax.nn.log_softmax(logits)
         chosen = jnp.take_along_axis(log_probabilities, classes[..., None], -1, mode="fill")

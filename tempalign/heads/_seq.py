@@ -3,7 +3,6 @@
 from typing import cast
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
@@ -64,10 +63,8 @@ class SeqClassifier(nnx.Module):
             ValueError: frames of another number of features.
             TypeError: frames that are not floating point.
         """
-        frames = jnp.asarray(x)
+        frames = checks.floating(x, "x")
         features = self.linear.in_features
-        if not jnp.issubdtype(frames.dtype, jnp.floating):
-            raise TypeError(f"x must be floating point, got dtype {frames.dtype}")
         if frames.ndim == 0 or frames.shape[-1] != features:
             raise ValueError(f"x must have shape [..., {features}], got {frames.shape}")
         return self.linear(frames)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tempalign._engine import checks
-from tempalign._time_layer import Arrangement, time_layer
+from tempalign._time_layer import Arrangement, grid_size, time_layer
 from tempalign._types import Array, ArrayLike
 
 
@@ -51,16 +51,16 @@ class TimeClassifier(nnx.Module):
             size: height and width of the grids, both divisible by n. None: those of the frames.
 
         Raises:
-            ValueError: a count below 1, an unknown arrangement, a size that n does not divide.
+            ValueError: a count below 1, an unknown arrangement, a size that is not two numbers or
+                that n does not divide.
+            TypeError: counts that are not integers.
         """
         self.classifier = classifier
         self.n = checks.positive_int(n, "n")
         self.num_frames = checks.positive_int(num_frames, "num_frames")
         checks.choice(arrangement, "arrangement", ("spatial", "temporal"))
         self.arrangement: Arrangement = arrangement
-        if size is not None and (size[0] % n or size[1] % n):
-            raise ValueError(f"size must be divisible by n={n}, got {size}")
-        self.size = size
+        self.size = None if size is None else grid_size(size, self.n)
 
     def grids(self, frames: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """What the classifier is shown, ``[..., num_frames, H, W, channels]``.

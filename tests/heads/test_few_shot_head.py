@@ -132,8 +132,10 @@ def test_loss_is_equation_8(episode):
     np.testing.assert_allclose(head.loss(query, one_shot, labels), np.mean(by_hand), rtol=1e-5)
     entropy = optax.softmax_cross_entropy_with_integer_labels(head(query, support), labels)
     np.testing.assert_allclose(head.loss(query, support, labels), entropy.mean(), rtol=1e-6)
-    assert np.isnan(head.loss(query, support, np.array([0, 2, 1])))
-    assert np.isnan(head.loss(query, support, np.array([0, -1, 1])))
+    for bad in (np.array([0, 2, 1]), np.array([0, -1, 1])):
+        with pytest.raises(ValueError, match=r"labels must lie within 0\.\.1"):
+            head.loss(query, support, bad)
+        assert np.isnan(jax.jit(head.loss)(query, support, bad))
 
 
 @pytest.mark.parametrize("matching", ["min", "dtw", "tam"])

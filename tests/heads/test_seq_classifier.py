@@ -57,7 +57,7 @@ def test_training_lowers_the_loss(head, rng):
     ("call", "error", "message"),
     [
         (lambda h: h(np.zeros((2, 5), np.float32)), ValueError, r"x must have shape \[\.\.\., 4\]"),
-        (lambda h: h(np.zeros((2, 4), int)), TypeError, "x must be floating point"),
+        (lambda h: h(np.zeros((2, 4), int)), TypeError, "x must be a floating-point"),
         (lambda h: heads.SeqClassifier(4, 1, rngs=nnx.Rngs(0)), ValueError, "num_classes"),
         (lambda h: heads.SeqClassifier(0, 3, rngs=nnx.Rngs(0)), ValueError, "num_features"),
     ],
