@@ -17,6 +17,11 @@ from tempalign._dtw import dtw_from_cost as dtw_from_cost
 from tempalign._dtw import dtw_path as dtw_path
 from tempalign._engine.backends import explain as explain
 from tempalign._engine.evaluate import Alignment as Alignment
+from tempalign._ragged import Padded as Padded
+from tempalign._ragged import Selected as Selected
+from tempalign._ragged import pad as pad
+from tempalign._ragged import select_frames as select_frames
+from tempalign._ragged import unpad as unpad
 from tempalign._resample import resample as resample
 from tempalign._seq import SeqLoss as SeqLoss
 from tempalign._seq import seq_loss as seq_loss
@@ -40,7 +45,9 @@ __all__ = [
     "Alignment",
     "Barycenter",
     "Matches",
+    "Padded",
     "Path",
+    "Selected",
     "SeqLoss",
     "__version__",
     "align",
@@ -51,7 +58,9 @@ __all__ = [
     "dtw_from_cost",
     "dtw_path",
     "explain",
+    "pad",
     "resample",
+    "select_frames",
     "seq_loss",
     "smoothness",
     "soft_dtw",
@@ -66,6 +75,7 @@ __all__ = [
     "tam_distance",
     "tam_distance_from_cost",
     "time_layer",
+    "unpad",
     "warp",
     "weighted_dtw",
 ]

@@ -22,7 +22,7 @@ FLOORS = [
     {"kernels"},
     {"_engine.backends"},
     {"_engine.evaluate", "_engine.weighted"},
-    {"_resample"},
+    {"_ragged", "_resample"},
     {"_descent", "_series"},
     {"_align", "_dtw", "_soft_dtw", "_tam", "_weighted_dtw", "_barycenter", "_soft_barycenter"},
     {"_seq", "_time_layer"},
