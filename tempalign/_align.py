@@ -1,9 +1,7 @@
 """Alignments put to use: everything about one at once, warped series, and matches in a long one."""
 
-from functools import partial
 from typing import NamedTuple, Unpack
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -11,12 +9,15 @@ from tempalign._engine import checks, derivative, evaluate, hard
 from tempalign._engine.backends import choose
 from tempalign._engine.evaluate import Alignment
 from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import Operands, of_sequences
+from tempalign._engine.programs import compiled
 from tempalign._engine.recurrence import Ends, exit_cell, exits, sweep
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@in_our_modes
 @with_path_options
 def align(
     x: ArrayLike,
@@ -68,6 +69,7 @@ def align(
     return evaluate.marginals("align", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def warp(
     x: ArrayLike,
@@ -145,6 +147,7 @@ class Matches(NamedTuple):
     distance: Array
 
 
+@in_our_modes
 @with_path_options
 def subsequence_matches(
     query: ArrayLike,
@@ -213,7 +216,7 @@ def subsequence_matches(
     return Matches(*(problem.pairs.restore(one) for one in found))
 
 
-@partial(jax.jit, static_argnames=("model", "count"))
+@compiled("model", "count")
 def _matches(model: Model, operands: Operands, count: int) -> tuple[Array, Array, Array]:
     operands = lax.stop_gradient(operands)
     lanes = evaluate.to_lanes(model, operands)

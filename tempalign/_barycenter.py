@@ -1,22 +1,23 @@
 """DTW barycenter averaging: the average of sequences under alignment."""
 
-from functools import partial
 from typing import NamedTuple, Unpack
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from tempalign._engine import checks, derivative, evaluate
 from tempalign._engine.backends import choose
 from tempalign._engine.model import Model, Window
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import Operands, of_sequences
+from tempalign._engine.programs import compiled
 from tempalign._resample import resample
 from tempalign._series import Barycenter, Sets, of_series, start_from
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@in_our_modes
 @with_path_options
 def dba(
     series: ArrayLike,
@@ -116,7 +117,7 @@ def dba(
     return given.returned(Barycenter(*found), return_objective)
 
 
-@partial(jax.jit, static_argnames=("ragged", "steps", "model"))
+@compiled("ragged", "steps", "model")
 def _medoid(sets: Sets, paths: Operands, ragged: bool, steps: int | None, model: Model) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
     values, lengths, weights = sets
@@ -156,7 +157,7 @@ class _State(NamedTuple):
     history: Array  # [num_iters + 1, C]
 
 
-@partial(jax.jit, static_argnames=("num_iters", "model"))
+@compiled("num_iters", "model")
 def _average(
     sets: Sets, center: Array, paths: Operands, num_iters: int, model: Model
 ) -> tuple[Array, Array, Array]:

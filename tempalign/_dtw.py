@@ -5,11 +5,13 @@ from typing import NamedTuple, Unpack
 import jax.numpy as jnp
 
 from tempalign._engine import evaluate
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import of_cost_matrix, of_sequences
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@in_our_modes
 @with_path_options
 def dtw(
     x: ArrayLike,
@@ -37,7 +39,8 @@ def dtw(
         y: ``[..., m, F]`` sequence. Leading axes of `x` and `y` broadcast like NumPy:
             ``dtw(x[:, None], y[None])`` compares all pairs.
         cost: local cost: ``"sqeuclidean"``, ``"euclidean"``, ``"manhattan"``, ``"cosine"``
-            (1 - cosine similarity), or a function ``(x [n, F], y [m, F]) -> [n, m]``.
+            (1 - cosine similarity), or a function ``(x [n, F], y [m, F]) -> [n, m]``. Each
+            function is compiled for: define it once, not as a lambda inside a loop.
         x_lengths: true lengths of `x`, integers that broadcast to its leading axes; frames
             past them (NaN and inf included) change nothing and get gradient 0. None: n.
         y_lengths: likewise for `y`.
@@ -74,6 +77,7 @@ def dtw(
     return evaluate.value("dtw", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def dtw_from_cost(
     cost_matrix: ArrayLike,
@@ -116,6 +120,7 @@ def dtw_from_cost(
     return evaluate.value("dtw_from_cost", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def dtw_alignment(
     x: ArrayLike,
@@ -165,6 +170,7 @@ def dtw_alignment(
     return evaluate.alignment("dtw_alignment", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def dtw_alignment_from_cost(
     cost_matrix: ArrayLike,
@@ -216,6 +222,7 @@ class Path(NamedTuple):
     num_pairs: Array
 
 
+@in_our_modes
 @with_path_options
 def dtw_path(
     x: ArrayLike,

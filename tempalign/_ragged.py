@@ -9,6 +9,7 @@ import numpy as np
 
 from tempalign._engine import checks
 from tempalign._engine.arrays import as_numpy, holds_traced
+from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array, ArrayLike
 
 
@@ -127,6 +128,7 @@ def unpad(values: ArrayLike, lengths: ArrayLike) -> list[np.ndarray]:
     return [row[:count] for row, count in zip(array, true, strict=True)]
 
 
+@in_our_modes
 def select_frames(
     x: ArrayLike, present: ArrayLike, *, lengths: ArrayLike | None = None
 ) -> Selected:

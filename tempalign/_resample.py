@@ -4,11 +4,13 @@ import jax.numpy as jnp
 
 from tempalign._engine import checks
 from tempalign._engine.integers import multiply_divide
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import renamed
 from tempalign._engine.problem import clear_padding
 from tempalign._types import Array, ArrayLike
 
 
+@in_our_modes
 @renamed(length="num_frames")
 def resample(series: ArrayLike, num_frames: int, *, lengths: ArrayLike | None = None) -> Array:
     """Resamples sequences to a common length, linearly in time with aligned endpoints.

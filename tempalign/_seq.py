@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempalign._engine import checks
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import renamed
 from tempalign._engine.problem import clear_padding
 from tempalign._soft_dtw import soft_dtw
@@ -29,6 +30,7 @@ class SeqLoss(NamedTuple):
     smooth: Array
 
 
+@in_our_modes
 @renamed(lengths="query_lengths")
 def seq_loss(
     query_logits: ArrayLike,
@@ -155,6 +157,7 @@ def seq_loss(
     return SeqLoss(align + alpha * entropy + beta * smooth, align, entropy, smooth)
 
 
+@in_our_modes
 def smoothness(probs: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
     r"""The mean squared change from frame to frame; 0 for a single frame.
 
@@ -212,8 +215,9 @@ def _labels(
         labels = jnp.where(counted, labels, 0)
     if not any(isinstance(one, jax.core.Tracer) for one in (value, counted)):
         # On the host: under jit even a constant's minimum would be traced.
-        known = np.broadcast_to(np.asarray(value), shape)
-        known = known if counted is None else known[np.asarray(counted)]
+        known = np.asarray(value)
+        if counted is not None:
+            known = np.broadcast_to(known, shape)[np.asarray(counted)]
         low, high = int(np.min(known)), int(np.max(known))
         if low < 0 or high >= count:
             raise ValueError(

@@ -11,13 +11,16 @@ from tempalign._descent import Descent, Units, descend
 from tempalign._engine import checks, costs, evaluate, platforms
 from tempalign._engine.backends import choose
 from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import Operands, of_sequences
+from tempalign._engine.programs import compiled
 from tempalign._resample import resample
 from tempalign._series import Barycenter, Sets, of_series, start_from
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@in_our_modes
 @with_path_options
 def soft_dtw_barycenter(
     series: ArrayLike,
@@ -135,7 +138,7 @@ def _mean(sets: Sets, steps: int) -> Array:
     return total / jnp.sum(sets.weights, axis=-1)[:, None, None]
 
 
-@partial(jax.jit, static_argnames=("num_iters", "model"))
+@compiled("num_iters", "model")
 def _minimise(
     sets: Sets, center: Array, paths: Operands, tol: float, num_iters: int, model: Model
 ) -> Descent:

@@ -5,11 +5,13 @@ from typing import Unpack
 import jax.numpy as jnp
 
 from tempalign._engine import evaluate
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import of_cost_matrix, of_sequences
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
+@in_our_modes
 @with_path_options
 def soft_dtw(
     x: ArrayLike,
@@ -74,6 +76,7 @@ def soft_dtw(
     return evaluate.value("soft_dtw", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def soft_dtw_from_cost(
     cost_matrix: ArrayLike,
@@ -118,6 +121,7 @@ def soft_dtw_from_cost(
     return evaluate.value("soft_dtw_from_cost", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def soft_dtw_alignment(
     x: ArrayLike,
@@ -171,6 +175,7 @@ def soft_dtw_alignment(
     return evaluate.alignment("soft_dtw_alignment", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def soft_dtw_alignment_from_cost(
     cost_matrix: ArrayLike,
@@ -214,6 +219,7 @@ def soft_dtw_alignment_from_cost(
     return evaluate.alignment("soft_dtw_alignment_from_cost", problem, implementation)
 
 
+@in_our_modes
 @with_path_options
 def soft_dtw_divergence(
     x: ArrayLike,

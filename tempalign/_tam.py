@@ -4,6 +4,7 @@ import numbers
 from typing import Literal, NamedTuple, get_args
 
 from tempalign._engine import checks, costs, evaluate, model
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import renamed
 from tempalign._engine.problem import Problem, of_cost_matrix, of_sequences
 from tempalign._types import Array, ArrayLike, Cost, Implementation
@@ -13,6 +14,7 @@ Boundary = Literal["paper", "edge"]
 _NAMES = ("query", "support")
 
 
+@in_our_modes
 @renamed(x_lengths="query_lengths", y_lengths="support_lengths")
 def tam_distance(
     query: ArrayLike,
@@ -94,6 +96,7 @@ def tam_distance(
     return score
 
 
+@in_our_modes
 @renamed(x_lengths="query_lengths", y_lengths="support_lengths")
 def tam_distance_from_cost(
     cost_matrix: ArrayLike,
@@ -147,6 +150,7 @@ def tam_distance_from_cost(
     return score
 
 
+@in_our_modes
 def tam_alignment(
     query: ArrayLike,
     support: ArrayLike,
@@ -198,6 +202,7 @@ def tam_alignment(
     return evaluate.alignment("tam_alignment", problem, implementation)
 
 
+@in_our_modes
 def tam_alignment_from_cost(
     cost_matrix: ArrayLike,
     gamma: ArrayLike = 0.1,

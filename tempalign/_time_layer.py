@@ -9,6 +9,7 @@ import numpy as np
 
 from tempalign._engine import checks
 from tempalign._engine.arrays import as_array
+from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array, ArrayLike
 
 Arrangement = Literal["spatial", "temporal"]
@@ -16,6 +17,7 @@ Arrangement = Literal["spatial", "temporal"]
 _MOST_SHOWN = 46340  # its square is an int32
 
 
+@in_our_modes
 def time_layer(
     frames: ArrayLike,
     n: int,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from tempalign._engine import checks, model
 from tempalign._engine.along_path import Operands
 from tempalign._engine.backends import choose
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import renamed
 from tempalign._engine.problem import Inputs, clear_padding, inputs, pair_lengths, stored
 from tempalign._engine.recurrence import Ends
@@ -16,6 +17,7 @@ from tempalign._types import Array, ArrayLike, Implementation
 PATH_PRECISIONS = ("float32", "float16")
 
 
+@in_our_modes
 @renamed(y_lengths="centroid_lengths")
 def weighted_dtw(
     x: ArrayLike,

@@ -10,6 +10,11 @@ import jax
 import numpy as np
 import pytest
 
+# As users who look for slips in their own code have them: the library must run under them, and the
+# tests and experiments are held to them as well.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
 hypothesis.settings.register_profile(
     "tempalign",
     max_examples=25,
@@ -33,6 +38,13 @@ def programs_of_one_file():
     """
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def our_modes():
+    """The modes of jax that the library runs in, for tests of its inside."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture

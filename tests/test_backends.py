@@ -1,5 +1,6 @@
 """Who serves a call: asked from many threads, for devices that are not the default one."""
 
+import gc
 import threading
 from functools import partial
 
@@ -183,3 +184,23 @@ def test_a_second_eager_call_compiles_nothing(compiled, function):
     assert first > 0
     jax.block_until_ready(function(x, y))
     assert len(compiled) == first
+
+
+def test_a_cost_made_anew_each_time_does_not_pile_up_programs():
+    x = np.ones((3, 2), np.float32)
+    client = jax.devices()[0].client
+    tempalign.dtw(x, x)
+    before = len(client.live_executables())
+    for _ in range(24):
+        tempalign.dtw(x, x, cost=lambda a, b: jnp.abs(a[:, None] - b).sum(-1))
+    gc.collect()
+    assert len(client.live_executables()) - before <= 17
+    # One that is defined once is compiled once, and its value is looked up.
+
+    def cost(a, b):
+        return jnp.abs(a[:, None] - b).sum(-1)
+
+    tempalign.dtw(x, x, cost=cost)
+    known = len(client.live_executables())
+    tempalign.dtw(x, x, cost=cost)
+    assert len(client.live_executables()) == known

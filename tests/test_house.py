@@ -11,8 +11,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 # file of the engine's room, "_engine" any other of its files (there are none).
 FLOORS = [
     {"_version", "_types"},
-    {"_engine.arrays", "_engine.integers", "_engine.shards", "_engine.platforms", "_engine.model"},
-    {"_engine.checks"},
+    {"_engine.arrays", "_engine.integers", "_engine.modes", "_engine.platforms", "_engine.shards"},
+    {"_engine.model"},
+    {"_engine.checks", "_engine.programs"},
     {"_engine.pairs", "_engine.costs", "_engine.windows", "_engine.options"},
     {"_engine.recurrence"},
     {"_engine.soft_minimum"},

@@ -233,7 +233,7 @@ def test_precision(shape, gamma):
     value, gradient = one(cost, np.float32(gamma))
     exact, exact_gradient = one(cost.astype(np.float64), np.float64(np.float32(gamma)))
     assert value.dtype == np.float32
-    assert abs(value - exact) <= 1e-6 * max(abs(exact), 1)
+    assert abs(float(value) - float(exact)) <= 1e-6 * max(abs(float(exact)), 1)
     bound = 1e-5 if gamma >= 1e-2 else 1e-4
     np.testing.assert_allclose(gradient, exact_gradient, atol=bound)
 

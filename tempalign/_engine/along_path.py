@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tempalign._engine.costs import absolute
+from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,6 +52,7 @@ def path_cost(operands: Operands, rows: Array) -> Array:
 
 
 @path_cost.defjvp
+@in_our_modes
 def _path_cost_jvp(primals, tangents):
     (operands, rows), (d_operands, _) = primals, tangents
     _, pushed = jax.jvp(lambda given: _plain_cost(given, rows), (operands,), (d_operands,))
@@ -73,6 +75,7 @@ def path_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operand
 
 
 @path_gradients.defjvp
+@in_our_modes
 def _path_gradients_jvp(primals, tangents):
     (operands, rows, cotangent), (d_operands, _, d_cotangent) = primals, tangents
 
@@ -102,6 +105,7 @@ def _sequentially(function: F) -> F:
     mapped = jax.custom_batching.custom_vmap(function)
 
     @mapped.def_vmap
+    @in_our_modes
     def rule(axis_size: int, in_batched: Any, *arguments: Any) -> Any:
         del axis_size
         leaves, treedef = jax.tree.flatten(arguments)

@@ -8,12 +8,12 @@ device (a traced length) turns the result into NaN, never into a plausible numbe
 import numbers
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import export, lax
 
 from tempalign._engine.arrays import as_array, as_numpy
 from tempalign._types import Array, ArrayLike
@@ -67,7 +67,7 @@ def same_features(x: Array, y: Array, x_name: str, y_name: str) -> None:
 def broadcast_shapes(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """The common shape of the named leading axes, broadcast like NumPy."""
     try:
-        return np.broadcast_shapes(*shapes.values())
+        return jnp.broadcast_shapes(*shapes.values())  # NumPy has no symbolic sizes
     except ValueError:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(
@@ -97,8 +97,8 @@ def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None
     array = value if isinstance(value, jax.core.Tracer) else as_numpy(value, name)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
-    if isinstance(array, jax.core.Tracer):
-        return clipped(array, num_frames)
+    if isinstance(array, jax.core.Tracer) or not isinstance(num_frames, int):
+        return clipped(jnp.asarray(array), num_frames)
     if array.size:
         low, high = int(array.min()), int(array.max())
         if low < 1 or high > num_frames:
@@ -113,6 +113,8 @@ def lengths(value: ArrayLike | None, num_frames: int, name: str) -> Array | None
 def clipped(array: Array, most: int) -> Array:
     """Integers as int32: what is outside of 0..`most` as -1 or ``most + 1``, however wide."""
     info = jnp.iinfo(array.dtype)
+    if not isinstance(most, int):  # symbolic, under `jax.export`
+        return jnp.minimum(clipped(array, 2**31 - 2), most + 1)
     low, high = max(-1, int(info.min)), min(most + 1, int(info.max))
     return jnp.clip(array, low, high).astype(jnp.int32)
 
@@ -247,6 +249,11 @@ def static(value: object, name: str) -> None:
         raise TypeError(
             f"{name} must be a Python value, got a traced one: it is static, name it in "
             f'jax.jit(..., static_argnames="{name}") or bind it with functools.partial'
+        )
+    size: Any = value
+    if export.is_symbolic_dim(size):
+        raise NotImplementedError(
+            f"cannot be exported with these symbolic sizes: {name} must be known, got {value}"
         )
 
 

@@ -24,6 +24,7 @@ from jax import lax
 
 from tempalign._engine import checks
 from tempalign._engine.model import LocalCost
+from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array
 
 NAMES = ("sqeuclidean", "euclidean", "manhattan", "cosine")
@@ -76,6 +77,7 @@ def _summed(term: Callable[[Array], Array], slope: Callable[[Array], Array], x: 
 
 
 @_summed.defjvp
+@in_our_modes
 def _summed_jvp(term, slope, primals, tangents):
     x, y = primals
     dx, dy = tangents
@@ -102,7 +104,7 @@ def _along(slope: Callable[[Array], Array], x: Array, y: Array, dx: Array) -> Ar
     y = y.transpose(1, 2, 0, 3).reshape(own_y * m, shared, features)
     y = y[:, None, :, None, :] if last else y.transpose(0, 2, 1)[:, :, None, :, None]
     count = own_y * m
-    block = max(min(_BLOCK, count), 1)
+    block = max(min(_BLOCK, count), 1) if isinstance(count, int) else _BLOCK  # or symbolic
     blocks = -(-count // block)
     y = jnp.pad(y, ((0, blocks * block - count),) + ((0, 0),) * 4)
 
@@ -145,6 +147,7 @@ def _similarity(x: Array, y: Array) -> Array:
 
 
 @_similarity.defjvp
+@in_our_modes
 def _similarity_jvp(primals, tangents):
     # With u = x / |x| and v = y / |y|: d <u, v> = <dx / |x|, v> - <u, v> <u, dx / |x|> + ..., whose
     # transpose needs one pass over the features. (Autodiff takes four, and a third more time.)
@@ -277,18 +280,20 @@ def _direction(x: Array) -> tuple[Array, Array]:
     # From here on what vanished of the squares is below the rounding of their sum.
     smallest = x.shape[-1] * float(info.tiny) / float(info.eps)
 
-    def of_any_size(x: Array, _: Array) -> tuple[Array, Array, Array]:
+    def of_any_size(x: Array, squares: Array) -> tuple[Array, Array, Array]:
         largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
         finite = largest < jnp.inf
         inverse = 1 / jnp.where((largest > 0) & finite, largest, 1)
         scaled = lax.optimization_barrier(jnp.where(finite, x * inverse, 0))
-        return inverse, jnp.sum(jnp.square(scaled), axis=-1, keepdims=True), finite
+        rest = jnp.sum(jnp.square(scaled), axis=-1, keepdims=True)
+        # To the bit what the others would be without this one.
+        return jnp.where(usual, 1, inverse), jnp.where(usual, squares, rest), finite
 
     def of_usual_size(_: Array, squares: Array) -> tuple[Array, Array, Array]:
         return jnp.ones_like(squares), squares, squares >= 0
 
-    usual = jnp.all((squares >= smallest) & (squares < jnp.inf))
-    scale, squares, finite = lax.cond(usual, of_usual_size, of_any_size, x, squares)
+    usual = (squares >= smallest) & (squares < jnp.inf)
+    scale, squares, finite = lax.cond(jnp.all(usual), of_usual_size, of_any_size, x, squares)
     inverse = jnp.where(squares > 0, lax.rsqrt(squares), 0)
     # Behind a barrier: the compiler would multiply the scales with each other, and they overflow.
     scale, inverse = lax.optimization_barrier((scale, inverse))
@@ -297,6 +302,7 @@ def _direction(x: Array) -> tuple[Array, Array]:
 
 
 @_direction.defjvp
+@in_our_modes
 def _direction_jvp(primals, tangents):
     ((x,), (dx,)) = primals, tangents
     direction, inverse = _direction(x)

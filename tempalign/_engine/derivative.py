@@ -21,6 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from tempalign._engine import checks, hard, soft
 from tempalign._engine.hard import ByMove
 from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.recurrence import Ends, Prices, within_lengths
 from tempalign._engine.shards import alike
 from tempalign._types import Array
@@ -75,6 +76,7 @@ def _value(model: Model, lanes: Lanes) -> Array:
     return sealed(lanes, found)
 
 
+@in_our_modes
 def _value_jvp(model, primals, tangents):
     ((lanes,), (d_lanes,)) = primals, tangents
     wants_entropy = not _is_zero(d_lanes.gamma)
@@ -129,6 +131,7 @@ def path(model: Model, lanes: Lanes) -> hard.Path:
     return hard.Path(sealed(lanes, found), rows)
 
 
+@in_our_modes
 def _path_jvp(model, primals, tangents):
     ((lanes,), (d_lanes,)) = primals, tangents
     found = path(model, lanes)

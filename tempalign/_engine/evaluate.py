@@ -6,7 +6,6 @@ second call of the same shapes, eager ones included, compiles nothing.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ from tempalign._engine.backends import choose
 from tempalign._engine.derivative import Lanes
 from tempalign._engine.model import Model
 from tempalign._engine.problem import Operands, Problem
+from tempalign._engine.programs import compiled
 from tempalign._engine.recurrence import Ends
 from tempalign._engine.shards import alike
 from tempalign._types import Array, Implementation
@@ -75,12 +75,12 @@ def values(model: Model, operands: Operands) -> Array:
     return long.value(model, operands) if model.recompute else _values(model, operands)
 
 
-@partial(jax.jit, static_argnames="model")
+@compiled("model")
 def _values(model: Model, operands: Operands) -> Array:
     return _by_block(model, operands, lambda lanes: derivative.value(model, lanes))
 
 
-@partial(jax.jit, static_argnames=("model", "entropy"))
+@compiled("model", "entropy")
 def _marginals(model: Model, operands: Operands, entropy: bool) -> tuple[Array, ...]:
     def of_lanes(lanes: Lanes) -> tuple[Array, ...]:
         found = derivative.marginals(model, lanes, entropy=entropy)
@@ -94,7 +94,7 @@ def _marginals(model: Model, operands: Operands, entropy: bool) -> tuple[Array, 
     return _by_block(model, operands, of_lanes)
 
 
-@partial(jax.jit, static_argnames="model")
+@compiled("model")
 def _paths(model: Model, operands: Operands) -> tuple[Array, Array]:
     def of_lanes(lanes: Lanes) -> tuple[Array, Array]:
         found = derivative.path(model, alike(lanes))
@@ -104,7 +104,7 @@ def _paths(model: Model, operands: Operands) -> tuple[Array, Array]:
     return _by_block(model, operands, of_lanes)
 
 
-@partial(jax.jit, static_argnames=("model", "entropy"))
+@compiled("model", "entropy")
 def _recomputed(model: Model, operands: Operands, entropy: bool) -> tuple[Array, ...]:
     """The same from derivatives of the value in the cost matrix and in gamma."""
     cost = costs.matrix(operands.x, operands.y, model.cost)  # [n, m, S, A, C]
@@ -181,6 +181,8 @@ def _by_block(model: Model, operands: Operands, evaluate: Callable[[Lanes], Any]
         made = evaluate(to_lanes(model, block))
         return jax.tree.map(lambda one: one.reshape(sizes + one.shape[1:]), made)
 
+    if not all(isinstance(size, int) for size in (s, a, c)):
+        return of_block(operands)  # `jax.export` with a symbolic batch: how many is not known
     # The longest of the three axes is cut.
     axis = max(range(3), key=lambda k: (s, a, c)[k])
     count = (s, a, c)[axis]

@@ -6,7 +6,6 @@ numbers instead of ``O(B n m)``.
 """
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from tempalign._engine import costs, derivative, soft, windows
 from tempalign._engine.derivative import Lanes
 from tempalign._engine.model import Model
 from tempalign._engine.problem import Operands
+from tempalign._engine.programs import compiled
 from tempalign._engine.recurrence import Ends
 from tempalign._engine.shards import alike
 from tempalign._types import Array
@@ -24,7 +24,7 @@ from tempalign._types import Array
 _FEWEST_ROWS = 64
 
 
-@partial(jax.jit, static_argnames="model")
+@compiled("model")
 def value(model: Model, operands: Operands) -> Array:
     """Soft minima of the path costs, ``[S, A, C]``."""
     operands = alike(operands)

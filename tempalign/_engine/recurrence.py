@@ -92,7 +92,9 @@ class Prices(NamedTuple):
 
 def prefers_swap(cost: Array, model: Model) -> bool:
     """Whether to exchange rows and columns: a step computes all rows, so few are better."""
-    return cost.shape[0] > cost.shape[1] and model.symmetric
+    n, m = cost.shape[:2]
+    known = isinstance(n, int) and isinstance(m, int)  # else symbolic, under `jax.export`
+    return known and n > m and model.symmetric
 
 
 def swap(
@@ -354,9 +356,8 @@ def sweep(
         found = tuple(jnp.zeros_like(cost, shape=lanes) for _ in algebra.outside)
     carry = (standing(start, over[1]), near if diagonal else None, found)
     inputs = (jnp.arange(1, skewed.shape[0]), skewed[1:], over[2])
-    (last, _, found), (records, leaving, below) = lax.scan(
-        step, carry, inputs, unroll=algebra.unroll
-    )
+    unroll = algebra.unroll if isinstance(skewed.shape[0], int) else 1
+    (last, _, found), (records, leaving, below) = lax.scan(step, carry, inputs, unroll=unroll)
     found, last_leaving = left_by(last, n + m - 2, found)
     if listed:
         assert last_leaving is not None

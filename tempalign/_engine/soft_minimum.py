@@ -10,6 +10,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.recurrence import Arrivals, MovePrices, Values
 from tempalign._types import Array
 
@@ -167,6 +168,7 @@ def _lean_cell(
     return SoftMinimum(model, gamma).share(cost, ways, prices)[0]
 
 
+@in_our_modes
 def _lean_cell_jvp(model, primals, tangents):
     cost, gamma, ways, prices = primals
     d_cost, d_gamma, d_ways, d_prices = tangents

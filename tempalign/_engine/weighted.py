@@ -11,6 +11,7 @@ from tempalign._engine.along_path import Operands, path_cost, path_gradients
 from tempalign._engine.backends import Choice
 from tempalign._engine.derivative import Lanes
 from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
 from tempalign._engine.recurrence import Ends
 from tempalign._types import Array
 
@@ -89,7 +90,7 @@ def _backward(static: Static, residuals: tuple[Operands, Any, Array], cotangent:
     return jax.tree.map(lambda g, o: g.astype(o.dtype), gradients, operands), None, None, None
 
 
-distance.defvjp(_forward, _backward)
+distance.defvjp(in_our_modes(_forward), in_our_modes(_backward))
 
 
 def _either(choice: Choice, kernels: Any, xla: Any, arguments: tuple[Any, ...]) -> Any:

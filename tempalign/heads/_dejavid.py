@@ -8,6 +8,7 @@ from jax import lax
 from tempalign._barycenter import dba
 from tempalign._engine import checks
 from tempalign._engine.costs import safe_sqrt
+from tempalign._engine.modes import in_our_modes
 from tempalign._resample import resample
 from tempalign._types import Array, ArrayLike, Implementation
 from tempalign._weighted_dtw import PATH_PRECISIONS, weighted_dtw
@@ -45,6 +46,7 @@ class DejaVidHead(nnx.Module):
         [1, 1]
     """
 
+    @in_our_modes
     def __init__(
         self,
         num_classes: int,
@@ -120,6 +122,7 @@ class DejaVidHead(nnx.Module):
         self.eps = eps
         self.implementation = implementation
 
+    @in_our_modes
     def init_from_dba(
         self,
         series: ArrayLike,
@@ -155,12 +158,14 @@ class DejaVidHead(nnx.Module):
         )
         self.refresh_paths()
 
+    @in_our_modes
     def refresh_paths(self) -> None:
         """Copies the live centroids and weights into those that decide the paths."""
         if self.path_centroids is not None and self.path_log_weights is not None:
             self.path_centroids[...] = jnp.array(self.centroids[...])
             self.path_log_weights[...] = jnp.array(self.log_weights[...])
 
+    @in_our_modes
     def distances(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Weighted DTW distances to all classes.
 
@@ -190,6 +195,7 @@ class DejaVidHead(nnx.Module):
             implementation=self.implementation,
         )
 
+    @in_our_modes
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Class logits ``[..., C]``; arguments as for `distances`."""
         scores = -self.distances(x, lengths=lengths)

@@ -5,18 +5,24 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 
 from tempalign._dtw import dtw_from_cost
 from tempalign._engine import checks
 from tempalign._engine.costs import unit
+from tempalign._engine.modes import in_our_modes
 from tempalign._tam import Boundary, tam_distance_from_cost
 from tempalign._types import Array, ArrayLike, Implementation
 
 Matching = Literal["min", "mean", "diagonal", "dtw", "tam", "tam_symmetric"]
 
 MATCHINGS: tuple[Matching, ...] = get_args(Matching)
+
+
+class Temperature(nnx.Variable):
+    """A temperature that is set from outside and not trained."""
 
 
 class FewShotHead(nnx.Module):
@@ -40,7 +46,10 @@ class FewShotHead(nnx.Module):
     Attributes:
         encoder: what frames go through first, None for nothing.
         matching: see above.
-        gamma: temperature of the soft minimum of the two TAM distances, the paper's lambda.
+        gamma: temperature of the soft minimum of the two TAM distances, the paper's lambda. As a
+            number it is a constant that programs are compiled for. To anneal it, make the head
+            with an array, ``gamma=jnp.asarray(0.1)``: it is then held in a `Temperature`, a
+            variable, and ``head.gamma = value`` compiles nothing anew.
         boundary: of the two TAM distances, see `tempalign.tam_distance`.
         implementation: see `tempalign.explain`.
 
@@ -63,6 +72,7 @@ class FewShotHead(nnx.Module):
         True
     """
 
+    @in_our_modes
     def __init__(
         self,
         *,
@@ -76,8 +86,8 @@ class FewShotHead(nnx.Module):
 
         Args:
             matching: how two sequences are compared, see the class.
-            gamma: temperature of TAM's soft minimum, > 0; a static 0 for the hard minimum. It may
-                be traced.
+            gamma: temperature of TAM's soft minimum, > 0; the number 0 for the hard minimum. A
+                number, or an array (which may be traced) to be changed later, see the class.
             boundary: ``"paper"`` or ``"edge"``, see `tempalign.tam_distance`.
             encoder: an NNX module, or any function, from frames ``[..., T, F]`` to frames
                 ``[..., T', D]``: a learnable projection is ``nnx.Linear(F, D, rngs=rngs)``.
@@ -88,13 +98,32 @@ class FewShotHead(nnx.Module):
         """
         checks.choice(matching, "matching", MATCHINGS)
         checks.choice(boundary, "boundary", get_args(Boundary))
-        checks.gamma(gamma, jnp.dtype(jnp.float32))
         self.encoder = encoder
+        self.temperature: ArrayLike | Temperature
         self.matching = matching
         self.gamma = gamma
         self.boundary = boundary
         self.implementation = implementation
 
+    @property
+    def gamma(self) -> ArrayLike:
+        """The temperature: a number, or an array if it was made with one."""
+        held = self.temperature
+        return held[...] if isinstance(held, Temperature) else held
+
+    @gamma.setter
+    def gamma(self, value: ArrayLike | Temperature) -> None:
+        given = value[...] if isinstance(value, Temperature) else value
+        checks.gamma(given, jnp.dtype(jnp.float32))
+        held: ArrayLike | Temperature | None = getattr(self, "temperature", None)
+        if isinstance(held, Temperature):
+            held[...] = jnp.asarray(given, jnp.float32)
+        elif isinstance(given, (jax.Array, np.ndarray)):
+            self.temperature = nnx.data(Temperature(jnp.asarray(given, jnp.float32)))
+        else:
+            self.temperature = given
+
+    @in_our_modes
     def encode(self, frames: ArrayLike) -> Array:
         """Returns what is compared: encoded frames ``[..., T, D]`` of length 1.
 
@@ -116,6 +145,7 @@ class FewShotHead(nnx.Module):
         direction, bad = unit(x)
         return jnp.where(bad[..., None], jnp.nan, direction)
 
+    @in_our_modes
     def frame_costs(self, query: ArrayLike, support: ArrayLike) -> Array:
         """Cosine distances between all frames of each query and each support sequence.
 
@@ -143,6 +173,7 @@ class FewShotHead(nnx.Module):
         bad = bad_query[..., None, None, :, None] | bad_support[..., None, :, :, None, :]
         return jnp.where(bad, jnp.nan, 1 - product)
 
+    @in_our_modes
     def match(self, costs: ArrayLike) -> Array:
         """Distances ``[...]`` of pairs of sequences from their frames' distances ``[..., n, m]``.
 
@@ -172,6 +203,7 @@ class FewShotHead(nnx.Module):
             implementation=self.implementation,
         )
 
+    @in_our_modes
     def distances(self, query: ArrayLike, support: ArrayLike) -> Array:
         """Distances ``[..., Q, way, shot]`` of each query to each support sequence.
 
@@ -186,10 +218,12 @@ class FewShotHead(nnx.Module):
         query, support = _episode(query, support)
         return self.match(self.frame_costs(self.encode(query), self.encode(support)))
 
+    @in_our_modes
     def __call__(self, query: ArrayLike, support: ArrayLike) -> Array:
         """Class logits ``[..., Q, way]``; arguments as for `distances`."""
         return -jnp.mean(self.distances(query, support), axis=-1)
 
+    @in_our_modes
     def loss(self, query: ArrayLike, support: ArrayLike, labels: ArrayLike) -> Array:
         r"""The paper's loss, Eq. 8, averaged over all queries.
 

@@ -7,6 +7,7 @@ from flax import nnx
 from jax import lax
 
 from tempalign._engine import checks
+from tempalign._engine.modes import in_our_modes
 from tempalign._seq import SeqLoss, seq_loss
 from tempalign._soft_barycenter import soft_dtw_barycenter
 from tempalign._types import Array, ArrayLike
@@ -39,6 +40,7 @@ class SeqClassifier(nnx.Module):
         True
     """
 
+    @in_our_modes
     def __init__(self, num_features: int, num_classes: int, *, rngs: nnx.Rngs):
         """Makes a head with random weights.
 
@@ -56,6 +58,7 @@ class SeqClassifier(nnx.Module):
             raise ValueError(f"num_classes must be >= 2, got {num_classes}")
         self.linear = nnx.Linear(features, classes, rngs=rngs)
 
+    @in_our_modes
     def __call__(self, x: ArrayLike) -> Array:
         """Scores ``[..., C]`` of frames ``[..., F]``, before the softmax.
 
@@ -69,6 +72,7 @@ class SeqClassifier(nnx.Module):
             raise ValueError(f"x must have shape [..., {features}], got {frames.shape}")
         return self.linear(frames)
 
+    @in_our_modes
     def exemplars(
         self,
         support: ArrayLike,
@@ -96,6 +100,7 @@ class SeqClassifier(nnx.Module):
         found = soft_dtw_barycenter(probabilities, gamma, lengths=lengths, num_iters=num_iters)
         return cast(Array, found)
 
+    @in_our_modes
     def loss(
         self,
         query: ArrayLike,

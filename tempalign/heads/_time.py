@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tempalign._engine import checks
+from tempalign._engine.modes import in_our_modes
 from tempalign._time_layer import Arrangement, grid_size, time_layer
 from tempalign._types import Array, ArrayLike
 
@@ -32,6 +33,7 @@ class TimeClassifier(nnx.Module):
         (5, 3)
     """
 
+    @in_our_modes
     def __init__(
         self,
         classifier: Callable[[Array], Array],
@@ -62,6 +64,7 @@ class TimeClassifier(nnx.Module):
         self.arrangement: Arrangement = arrangement
         self.size = None if size is None else grid_size(size, self.n)
 
+    @in_our_modes
     def grids(self, frames: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """What the classifier is shown, ``[..., num_frames, H, W, channels]``.
 
@@ -82,6 +85,7 @@ class TimeClassifier(nnx.Module):
             lengths=lengths,
         )
 
+    @in_our_modes
     def __call__(self, frames: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Scores ``[..., C]`` of videos; arguments as for `grids`."""
         shown = self.grids(frames, lengths=lengths)

@@ -210,3 +210,45 @@ def test_nothing_larger_than_the_costs_is_made(episode):
 def test_bad_input(episode, call, error, message):
     with pytest.raises(error, match=message):
         call(*episode)
+
+
+@pytest.mark.usefixtures("our_modes")  # optax is not written for strict dtypes
+@pytest.mark.parametrize("given", [jnp.asarray(1.0), np.asarray(1.0, np.float32), "variable"])
+def test_gamma_is_annealed_in_a_training_loop(episode, given):
+    """Assigning an array once raised, and a float compiled anew at every value."""
+    query, support = episode
+    labels = np.array([1, 0, 1])
+    if given == "variable":
+        given = heads.Temperature(jnp.asarray(1.0))
+    encoder = nnx.Linear(query.shape[-1], 4, rngs=nnx.Rngs(0))
+    head = heads.FewShotHead(encoder=encoder, gamma=given)
+    optimizer = nnx.Optimizer(head, optax.adam(1e-2), wrt=nnx.Param)
+    traced = []
+
+    @nnx.jit
+    def step(head, optimizer):
+        traced.append(head.gamma)
+        loss, gradients = nnx.value_and_grad(lambda head: head.loss(query, support, labels))(head)
+        optimizer.update(head, gradients)
+        return loss
+
+    for gamma in (1.0, 0.5, jnp.asarray(0.25), np.float32(0.1)):
+        head.gamma = gamma
+        constant = heads.FewShotHead(encoder=head.encoder, gamma=float(gamma))
+        expected = constant.loss(query, support, labels)
+        np.testing.assert_allclose(step(head, optimizer), expected, rtol=1e-5)
+        assert float(head.gamma) == pytest.approx(float(gamma))
+    assert len(traced) == 1
+    assert jax.tree.leaves(nnx.state(head, heads.Temperature))[0] == np.float32(0.1)
+    assert "temperature" not in nnx.state(head, nnx.Param)
+    with pytest.raises(ValueError, match="gamma must be positive"):
+        head.gamma = -1.0
+
+
+def test_gamma_as_a_number_is_a_constant():
+    head = heads.FewShotHead(gamma=0.5)
+    assert head.gamma == 0.5 and not jax.tree.leaves(nnx.state(head))
+    head.gamma = 0.25
+    assert head.gamma == 0.25
+    head.gamma = jnp.asarray(0.125)
+    assert float(head.gamma) == 0.125 and len(jax.tree.leaves(nnx.state(head))) == 1
