@@ -1,6 +1,7 @@
 """Sets of series to average: what the barycenters are given and return."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ from jax import lax
 
 from tempalign._engine import checks
 from tempalign._engine.problem import clear_padding
+from tempalign._resample import resample
 from tempalign._types import Array, ArrayLike
 
 _TARGET = "leading axes and number of series"
@@ -95,6 +97,14 @@ def of_series(series: ArrayLike, lengths: ArrayLike | None, weights: ArrayLike |
         x.reshape(count, n, t, f), jnp.clip(full, 1, t).reshape(count, n), w.reshape(count, n)
     )
     return Given(lax.stop_gradient(sets), tuple(lead), valid, checked is not None)
+
+
+@partial(jax.jit, static_argnames="steps")
+def mean_of(sets: Sets, steps: int) -> Array:
+    """The weighted mean of the series, each resampled to `steps`, ``[C, steps, F]``."""
+    resampled = resample(sets.values, steps, lengths=sets.lengths)
+    total = jnp.einsum("cn,cnlf->clf", sets.weights, resampled, precision=lax.Precision.HIGHEST)
+    return total / jnp.sum(sets.weights, axis=-1)[:, None, None]
 
 
 def start_from(init: ArrayLike, steps: int | None, given: Given) -> Array:

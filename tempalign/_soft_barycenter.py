@@ -1,6 +1,5 @@
 """Soft-DTW barycenters: the average of sequences under soft alignment."""
 
-from functools import partial
 from typing import Unpack
 
 import jax
@@ -15,8 +14,7 @@ from tempalign._engine.modes import in_our_modes
 from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import Operands, of_sequences
 from tempalign._engine.programs import compiled
-from tempalign._resample import resample
-from tempalign._series import Barycenter, Sets, of_series, start_from
+from tempalign._series import Barycenter, Sets, mean_of, of_series, start_from
 from tempalign._types import Array, ArrayLike, Cost, Implementation
 
 
@@ -110,7 +108,7 @@ def soft_dtw_barycenter(
     if not isinstance(tol, jax.core.Tracer) and not tol >= 0:
         raise ValueError(f"tol must be >= 0, got {tol}")
     if init is None:
-        center = _mean(sets, sets.values.shape[-2] if steps is None else steps)
+        center = mean_of(sets, sets.values.shape[-2] if steps is None else steps)
     else:
         center = start_from(init, steps, given)
     # What is checked of the options is checked here, with concrete lengths where there are some.
@@ -128,14 +126,6 @@ def soft_dtw_barycenter(
     choose("soft_dtw_barycenter", model, operands, implementation)
     found = _minimise(sets, center, operands, tol, iterations, model)
     return given.returned(Barycenter(*found), return_objective)
-
-
-@partial(jax.jit, static_argnames="steps")
-def _mean(sets: Sets, steps: int) -> Array:
-    """The weighted mean of the series, each resampled to `steps`, ``[C, steps, F]``."""
-    resampled = resample(sets.values, steps, lengths=sets.lengths)
-    total = jnp.einsum("cn,cnlf->clf", sets.weights, resampled, precision=lax.Precision.HIGHEST)
-    return total / jnp.sum(sets.weights, axis=-1)[:, None, None]
 
 
 @compiled("num_iters", "model")

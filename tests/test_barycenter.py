@@ -45,6 +45,23 @@ def test_starts_from_the_medoid():
     )
 
 
+def test_starts_from_the_mean():
+    series = warped_copies(4, 9, seed=3)
+    weights = np.array([1, 3, 0, 2], np.float32)
+    lengths = np.array([9, 5, 9, 7])
+    options = dict(weights=weights, lengths=lengths, length=6, num_iters=3)
+    resampled = np.asarray(tempalign.resample(series, 6, lengths=lengths))
+    mean = np.average(resampled, axis=0, weights=weights)
+    expected = tempalign.dba(series, init=mean, **options)
+    np.testing.assert_allclose(tempalign.dba(series, init="mean", **options), expected, rtol=1e-5)
+    medoid = tempalign.dba(series, **options)
+    np.testing.assert_array_equal(tempalign.dba(series, init="medoid", **options), medoid)
+    assert np.abs(medoid - expected).max() > 1e-3
+    for bad, error in (("median", ValueError), (None, TypeError)):
+        with pytest.raises(error, match="init must be"):
+            tempalign.dba(series, init=bad)
+
+
 def test_barycenter_of_one_series_is_itself():
     one = warped_copies(1)
     np.testing.assert_allclose(tempalign.dba(one), one[0], atol=1e-6)
