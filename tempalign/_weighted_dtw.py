@@ -39,7 +39,8 @@ def weighted_dtw(
     Without diagonal moves (the default, as in the paper) every path has ``Tc + T - 1`` cells.
     The path itself is not differentiated: gradients are those of the sum along it. They are made
     for reverse mode; Hessians (``jax.hessian``, or reverse over reverse) work on ``"xla"``, for
-    small problems. For forward mode take `tempalign.dtw_from_cost` of an explicit cost matrix.
+    small problems. For forward mode, which raises NotImplementedError here, take
+    `tempalign.dtw_from_cost` of an explicit cost matrix.
     Where ``c == x`` the gradient of the absolute value is 0.
 
     Ties when tracing back: the step in the centroid only if strictly smaller, else in the sample;

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from tempalign._dtw import Path
 from tempalign._engine.arrays import as_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["alignment"]
+__all__ = ["alignment", "matches"]
 
 # Okabe and Ito (2008): eight colours that stay apart under every common form of colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -28,7 +29,7 @@ _GAP_INCHES = 0.08
 
 def alignment(
     cost: jax.typing.ArrayLike,
-    alignment: jax.typing.ArrayLike,
+    alignment: jax.typing.ArrayLike | Path,
     x: jax.typing.ArrayLike | None = None,
     y: jax.typing.ArrayLike | None = None,
     *,
@@ -48,7 +49,8 @@ def alignment(
 
     Args:
         cost: `[n, m]`, the local costs; rows are frames of `x`, columns frames of `y`.
-        alignment: `[n, m]`, values in `[0, 1]`.
+        alignment: `[n, m]`, values in `[0, 1]`; or the path of one pair, as `tempalign.dtw_path`
+            returns it.
         x: `[n, F]`, drawn at the left margin, or None. Up to eight features are drawn as
             lines, more of them as an image.
         y: `[m, G]`, drawn at the top margin, or None.
@@ -67,14 +69,16 @@ def alignment(
         ValueError: an argument has the wrong rank, size or range, or `figsize` came with `ax`.
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import colormaps, ticker
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'tempalign.plot needs matplotlib, which is not installed: pip install "tempalign[plot]"'
-        ) from error
-    cost_np, path = _matrix("cost", cost), _matrix("alignment", alignment)
+    _need_matplotlib()
+    from matplotlib import colormaps, ticker
+    from matplotlib.figure import Figure
+
+    cost_np = _matrix("cost", cost)
+    if isinstance(alignment, Path):
+        path = np.zeros_like(cost_np)
+        path[tuple(_pairs(alignment, *cost_np.shape).T)] = 1
+    else:
+        path = _matrix("alignment", alignment)
     if path.shape != cost_np.shape:
         raise ValueError(
             f"alignment must have the shape of cost, {cost_np.shape}, but has {path.shape}"
@@ -114,6 +118,103 @@ def alignment(
     return figure
 
 
+def matches(
+    x: jax.typing.ArrayLike,
+    y: jax.typing.ArrayLike,
+    path: Path,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    title: str | None = None,
+    x_label: str = "x",
+    y_label: str = "y",
+    max_links: int = 100,
+) -> Figure:
+    """Draws one series above the other, and lines between the frames that a path aligns.
+
+    Args:
+        x: `[n, F]`, drawn above, all features in the same scale.
+        y: `[m, G]`, drawn below; only as many frames as are there, so cut off padding.
+        path: of this pair, as `tempalign.dtw_path` returns it.
+        ax: the axes to draw in; by default a figure of its own is made, see `alignment`.
+        figsize: width and height of that own figure, in inches. Only without `ax`.
+        title: text above the picture.
+        x_label: what is drawn above.
+        y_label: what is drawn below.
+        max_links: of more aligned pairs than these, as many, evenly chosen, are shown.
+
+    Returns:
+        The figure that was drawn in.
+
+    Raises:
+        ValueError: an argument has the wrong rank or size, a path leaves the series, or `figsize`
+            came with `ax`.
+        TypeError: `path` is not a path.
+        ImportError: matplotlib is not installed.
+    """
+    _need_matplotlib()
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    if not isinstance(path, Path):
+        raise TypeError(f"path must be what tempalign.dtw_path returns, got {type(path).__name__}")
+    upper, lower = (_sequence(name, one, None, "") for name, one in (("x", x), ("y", y)))
+    pairs = _pairs(path, len(upper), len(lower))
+    if max_links < 1:
+        raise ValueError(f"max_links must be at least 1, got {max_links}")
+    if ax is not None and figsize is not None:
+        raise ValueError("figsize is for a figure of its own; with ax, size ax's figure instead")
+    if ax is None:
+        ax = Figure(figsize=figsize or (6.4, 3.6), layout="constrained").add_subplot()
+    figure = _figure_of(ax)
+
+    # The upper series stands clear of the lower one by a fifth of their height.
+    heights = [np.nanmax(one) - np.nanmin(one) for one in (upper, lower)]
+    gap = 0.2 * (sum(heights) or 1.0)
+    lift = np.nanmax(lower) + gap - np.nanmin(upper)
+    for one, up in ((upper, lift), (lower, 0.0)):
+        frames = np.arange(len(one))
+        for k, feature in enumerate(one.T):
+            color = PALETTE[k % len(PALETTE)]
+            ax.plot(frames, feature + up, color=color, linewidth=1.2, **_dot_if_single(len(one)))
+    chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, max_links).round().astype(int))]
+    # From the lowest line of the upper series to the highest of the lower one.
+    tops = np.nanmin(upper, axis=1)[chosen[:, 0]] + lift
+    bottoms = np.nanmax(lower, axis=1)[chosen[:, 1]]
+    links = np.stack([np.stack([chosen[:, 0], tops], -1), np.stack([chosen[:, 1], bottoms], -1)], 1)
+    ax.add_collection(LineCollection(list(links), colors="0.6", linewidths=0.7, zorder=0))
+    ax.set_yticks([np.nanmean(upper) + lift, np.nanmean(lower)], [x_label, y_label])
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("frame")
+    ax.margins(x=0.01)
+    if title is not None:
+        ax.set_title(title)
+    return figure
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib as _  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            'tempalign.plot needs matplotlib, which is not installed: pip install "tempalign[plot]"'
+        ) from error
+
+
+def _pairs(path: Path, n: int, m: int) -> np.ndarray:
+    """The pairs ``[k, 2]`` of one path."""
+    pairs, count = np.asarray(path.pairs), np.asarray(path.num_pairs)
+    if pairs.ndim != 2 or count.ndim != 0:
+        raise ValueError(
+            f"path must be that of one pair, pairs [n + m - 1, 2], but has {pairs.shape}; take one "
+            "of a batch: tempalign.Path(path.pairs[0], path.num_pairs[0])"
+        )
+    found = pairs[: int(count)]
+    if not len(found) or np.any(found < 0) or np.any(found >= (n, m)):
+        raise ValueError(f"path must have pairs within {n} and {m} frames, but does not")
+    return found
+
+
 def _figure_of(ax: Axes) -> Figure:
     """The whole figure, also where `ax` lies in a subfigure of it."""
     figure = ax.get_figure(root=True)
@@ -129,11 +230,11 @@ def _matrix(name: str, value: jax.typing.ArrayLike) -> np.ndarray:
     return array
 
 
-def _sequence(name: str, value: jax.typing.ArrayLike, length: int, what: str) -> np.ndarray:
+def _sequence(name: str, value: jax.typing.ArrayLike, length: int | None, what: str) -> np.ndarray:
     array = as_numpy(value, name).astype(np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"{name} must be a sequence [frames, features], but has {array.shape}")
-    if array.shape[0] != length:
+    if length is not None and array.shape[0] != length:
         raise ValueError(
             f"{name} must have as many frames as cost has {what}, {length}, "
             f"but has {array.shape[0]}"

@@ -71,3 +71,13 @@ def test_weighted_dtw(fixed):
     batched = jax.vmap(jax.hessian(squared(distances)), (0, None, None))
     batched = jax.jit(batched)(np.stack([x, x]), c, w)
     np.testing.assert_allclose(batched[1], expected[0][0], atol=1e-8)
+
+
+def test_weighted_dtw_says_that_it_has_no_forward_mode():
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    for call in (
+        lambda: jax.jvp(lambda x: tempalign.weighted_dtw(x, x[:3] + 1), (x,), (x,)),
+        lambda: jax.jit(jax.jacfwd(lambda x: tempalign.weighted_dtw(x, x[:3] + 1)))(x),
+    ):
+        with pytest.raises(NotImplementedError, match="reverse mode only.*dtw_from_cost"):
+            call()

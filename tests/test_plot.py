@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import tempalign
 from tempalign import plot
 
 COST = np.arange(12.0).reshape(3, 4)
@@ -124,3 +125,58 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"tempalign\[plot\]"):
         plot.alignment(COST, PATH)
+
+
+def pair():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(9, 2)), random.normal(size=(12, 2))
+    return x, y, tempalign.dtw_path(x, y)
+
+
+def test_a_path_of_pairs_is_drawn_like_its_matrix():
+    x, y, path = pair()
+    costs = np.square(x[:, None] - y).sum(-1)
+    lines = [
+        plot.alignment(costs, one).axes[0].lines[0].get_xydata()
+        for one in (path, tempalign.dtw_alignment(x, y))
+    ]
+    np.testing.assert_array_equal(*lines)
+
+
+def test_matches_link_the_frames_of_a_path(tmp_path):
+    x, y, path = pair()
+    figure = plot.matches(x, y, path, title="two", x_label="slow", y_label="fast")
+    (ax,) = figure.axes
+    assert len(ax.lines) == 4 and ax.get_title() == "two"
+    upper, lower = np.array([line.get_ydata() for line in ax.lines[:2]]), ax.lines[2:]
+    assert upper.min() > max(line.get_ydata().max() for line in lower)
+    np.testing.assert_allclose(np.diff(upper), np.diff(x.T), atol=1e-6)
+    links = np.array(ax.collections[0].get_segments())
+    pairs = np.asarray(path.pairs)[: int(path.num_pairs)]
+    np.testing.assert_array_equal(links[:, :, 0], pairs)
+    np.testing.assert_allclose(links[:, 0, 1], upper.min(axis=0)[pairs[:, 0]])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["slow", "fast"]
+    few = plot.matches(x, y, path, max_links=3).axes[0].collections[0].get_segments()
+    assert [link[0][0] for link in few][::2] == [0, 8]
+    figure.savefig(tmp_path / "matches.png")
+    constant = np.ones((4, 1))
+    plot.matches(constant, constant[:1], tempalign.dtw_path(constant, constant[:1]))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x, y, path: plot.matches(x, y, path.pairs), TypeError, "path must be what"),
+        (lambda x, y, path: plot.matches(x[:5], y, path), ValueError, "within 5 and 12 frames"),
+        (lambda x, y, path: plot.matches(x[0], y, path), ValueError, "x must be a sequence"),
+        (lambda x, y, path: plot.matches(x, y, path, max_links=0), ValueError, "max_links"),
+        (
+            lambda x, y, path: plot.matches(x, y, tempalign.dtw_path(x[None], y)),
+            ValueError,
+            "path must be that of one pair",
+        ),
+    ],
+)
+def test_bad_input_of_matches(call, error, message):
+    with pytest.raises(error, match=message):
+        call(*pair())
