@@ -39,7 +39,7 @@ def test_soft_barycenter(options):
     )
     lengths = options.pop("lengths", None)
     values = tempalign.soft_dtw(found.center[:, None], SERIES, 0.5, y_lengths=lengths, **options)
-    expected = (values / (9 if lengths is None else lengths)).sum(-1)
+    expected = (np.asarray(values) / (9 if lengths is None else lengths)).sum(-1)
     np.testing.assert_allclose(found.objective[:, -1], expected, rtol=1e-5)
     assert np.all(found.objective[:, -1] < found.objective[:, 0])
 

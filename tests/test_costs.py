@@ -9,6 +9,8 @@ import pytest
 import tempalign
 from tempalign._engine import costs
 
+pytestmark = pytest.mark.usefixtures("our_modes")  # looks inside
+
 NAMES = costs.NAMES
 
 

@@ -50,7 +50,7 @@ def test_weighted_dtw(fixed):
         return tempalign.weighted_dtw(x, c, w, path_from=path_from)
 
     def plain(x, c, w):
-        cost = (w[:, :, None] * jnp.abs(c[:, :, None] - x)).sum(-1)
+        cost = (w[:, :, None] * jnp.abs(c[:, :, None] - x[None, None])).sum(-1)
         if not fixed:
             return tempalign.dtw_from_cost(cost, diagonal=False)
         decides = (W0[:, :, None] * jnp.abs(Y0[:, :, None] - x)).sum(-1)

@@ -43,8 +43,9 @@ def test_ties(model, shape):
         for gamma in (1.0, 1e-1, 1e-2, 1e-3, 1e-5):
             # The same gamma for both: 0.1 is not a float32.
             gamma = np.float32(gamma)
-            value, gradient = program(model, False)(cost, gamma)
-            exact, expected = program(model, True)(cost.astype(np.float64), np.float64(gamma))
+            found = program(model, False)(cost, gamma)
+            wanted = program(model, True)(cost.astype(np.float64), np.float64(gamma))
+            (value, gradient), (exact, expected) = (map(np.asarray, one) for one in (found, wanted))
             assert value.dtype == np.float32
             assert exact.dtype == np.float64
             error = np.abs(gradient - expected).max()

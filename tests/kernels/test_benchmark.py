@@ -158,6 +158,7 @@ def test_the_limit_of_a_card_is_what_its_instructions_take(monkeypatch):
     assert entry.of_limit == instructions / 1e6 / entry.median_seconds
 
 
+@pytest.mark.usefixtures("our_modes")  # a training step is optax's too
 @pytest.mark.parametrize(
     ("row", "results"),
     [
