@@ -53,7 +53,7 @@ def test_weighted_dtw(fixed):
         cost = (w[:, :, None] * jnp.abs(c[:, :, None] - x[None, None])).sum(-1)
         if not fixed:
             return tempalign.dtw_from_cost(cost, diagonal=False)
-        decides = (W0[:, :, None] * jnp.abs(Y0[:, :, None] - x)).sum(-1)
+        decides = (W0[:, :, None] * jnp.abs(Y0[:, :, None] - x[None, None])).sum(-1)
         return (tempalign.dtw_alignment_from_cost(decides, diagonal=False) * cost).sum((1, 2))
 
     Y0, W0 = c + 0.1, w * 1.1
