@@ -68,6 +68,14 @@ def test_a_symbolic_batch_is_exported(name):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_videos_of_a_symbolic_batch_are_exported():
+    head = heads.TimeClassifier(lambda images: images.mean((1, 2)), 2, num_frames=2)
+    videos = RNG.normal(size=(3, 9, 4, 4, 2)).astype(np.float32)
+    given = jax.ShapeDtypeStruct(export.symbolic_shape("b, 9, 4, 4, 2"), jnp.float32)
+    found = export.export(jax.jit(lambda x: head(x)))(given).call(videos)
+    np.testing.assert_allclose(found, head(videos), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "dtw_all_pairs"])
 def test_a_symbolic_number_of_frames_is_exported(name):
     found, expected = exported(FUNCTIONS[name], "b, t, 3"), FUNCTIONS[name](X)
