@@ -1,6 +1,7 @@
 """Settings for the whole suite: seeded, CPU unless asked otherwise, strict where it is free."""
 
 import os
+from pathlib import Path
 
 # Set before jax is imported; `pytest -m gpu` runs with JAX_PLATFORMS=cuda from outside.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -10,10 +11,17 @@ import jax
 import numpy as np
 import pytest
 
-# As users who look for slips in their own code have them: the library must run under them, and the
-# tests and experiments are held to them as well.
+# As users who look for slips in their own code have them: the library must run under them, and its
+# tests do. (Those of the experiments cannot: optax is not written for strict dtypes.)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Nearly all of the suite's time is compilation. Programs are kept, so that a second run takes a
+# third of the first one's; whatever a program depends on is in its key.
+if not jax.config.jax_compilation_cache_dir:
+    kept = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(kept))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 hypothesis.settings.register_profile(
     "tempalign",
