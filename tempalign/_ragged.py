@@ -72,16 +72,20 @@ def pad(
         >>> batch.shape, lengths.tolist()
         ((2, 4, 2), [3, 1])
     """
-    if holds_traced(list(series) if isinstance(series, (list, tuple)) else series):
+    if holds_traced(series):
         raise TypeError("pad works on the host, outside of jit: series must not be traced")
-    if isinstance(series, (np.ndarray, jax.Array)) and series.dtype != object and series.ndim != 3:
-        raise ValueError(
-            f"series must be a list of arrays [T_i, F] or one array [N, T, F], got {series.shape}"
-        )
+    one_array = False
+    if isinstance(series, (np.ndarray, jax.Array)) and series.dtype != object:
+        one_array = True
+        if series.ndim != 3:
+            raise ValueError(
+                "series must be a list of arrays [T_i, F] or one array [N, T, F], got "
+                f"{series.shape}"
+            )
     read = [_series(one, f"series[{k}]") for k, one in enumerate(series)]
     if not read:
         raise ValueError("series must hold at least one series, got none")
-    if not isinstance(series, (list, tuple)):
+    if one_array:
         read = [_without_nan_at_the_end(one, f"series[{k}]") for k, one in enumerate(read)]
     features = read[0].shape[1]
     for k, one in enumerate(read):

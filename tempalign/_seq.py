@@ -214,15 +214,10 @@ def _labels(
     if counted is not None:
         labels = jnp.where(counted, labels, 0)
     if not any(isinstance(one, jax.core.Tracer) for one in (value, counted)):
-        # On the host: under jit even a constant's minimum would be traced.
         known = np.asarray(value)
         if counted is not None:
             known = np.broadcast_to(known, shape)[np.asarray(counted)]
-        low, high = int(np.min(known)), int(np.max(known))
-        if low < 0 or high >= count:
-            raise ValueError(
-                f"{name} must lie within 0..{count - 1} (classes), got values from {low} to {high}"
-            )
+        checks.classes(known, count, name)
     return _Labels(jnp.clip(labels, 0, count - 1), (labels >= 0) & (labels < count))
 
 

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from tempalign._engine import modes
+
 # As users who look for slips in their own code have them: the library must run under them, and its
 # tests do. (Those of the experiments cannot: optax is not written for strict dtypes.)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -51,7 +53,7 @@ def programs_of_one_file():
 @pytest.fixture
 def our_modes():
     """The modes of jax that the library runs in, for tests of its inside."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+    with modes.our_modes():
         yield
 
 

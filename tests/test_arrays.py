@@ -115,6 +115,16 @@ def test_float64_that_float32_cannot_tell_apart():
     assert len(caught(lambda: tempalign.resample(1e39 * np.arange(3.0)[:, None], 2))[1]) == 1
 
 
+def test_what_is_lost_is_said_once():
+    """By Python's own filter, which a look at the array must not reset."""
+    seconds = 1.6e9 + np.arange(5.0)[:, None]
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            tempalign.resample(seconds, 3)
+    assert len(found) == 1 and found[0].filename == __file__
+
+
 @pytest.mark.parametrize(
     "series",
     [

@@ -21,9 +21,7 @@ class Fenced(doctest.DocTestParser):
         return super().parse(re.sub(r"^```.*$", "", string, flags=re.MULTILINE), name)
 
 
-@pytest.mark.usefixtures(
-    "our_modes"
-)  # it trains with optax, which is not written for strict dtypes
+@pytest.mark.usefixtures("our_modes")  # optax is not written for strict dtypes
 def test_the_examples_run():
     result = doctest.testfile(
         str(GUIDE),

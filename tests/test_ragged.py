@@ -27,7 +27,10 @@ def test_there_and_back():
     # Frames of NaN in the midst are no padding; nor are those of a list.
     gap = np.array([[1.0], [np.nan], [2.0], [np.nan]])
     assert tempalign.pad(gap[None]).lengths.tolist() == [3]
+    ragged = np.empty(2, object)
+    ragged[:] = [gap, gap[:2]]
     assert tempalign.pad([gap]).lengths.tolist() == [4]
+    assert tempalign.pad(ragged).lengths.tolist() == [4, 2]
     assert [len(one) for one in tempalign.unpad(np.zeros((2, 4)), [4, 2])] == [4, 2]
 
 

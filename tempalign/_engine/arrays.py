@@ -91,15 +91,15 @@ def _to_float32(array: np.ndarray) -> np.ndarray:
 
 def _warn_of_rounding(array: np.ndarray, name: str) -> None:
     """Says so where float32 loses what tells the entries of a feature apart."""
-    if not array.size:
+    if array.size < 2:
         return
     columns = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array.reshape(-1, 1)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that is NaN all through
-        low, high = columns.min(axis=0), columns.max(axis=0)
-        if not np.all(np.isfinite(low) & np.isfinite(high)):  # padding: look at the rest
+    # Not `warnings.catch_warnings`, which makes Python forget what it has said once already.
+    with np.errstate(all="ignore"):
+        low, high = np.fmin.reduce(columns), np.fmax.reduce(columns)  # beside NaN
+        if np.any(np.isinf(low) | np.isinf(high)):  # padding: look at the rest
             finite = np.where(np.isfinite(columns), columns, np.nan)
-            low, high = np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
+            low, high = np.fmin.reduce(finite), np.fmax.reduce(finite)
         spread, size = high - low, np.maximum(np.abs(low), np.abs(high))
         # The largest rounding there can be, before the one that there is.
         suspect = (size * 2.0**-24 > _WORTH_SAYING * spread) | (size > np.finfo(np.float32).max)

@@ -127,6 +127,17 @@ def integers(value: ArrayLike, name: str) -> Array:
     return array
 
 
+def classes(known: np.ndarray, count: int, name: str) -> None:
+    """Checks concrete labels, on the host: under jit even a constant's minimum would be traced."""
+    if not known.size:
+        return
+    low, high = int(known.min()), int(known.max())
+    if low < 0 or high >= count:
+        raise ValueError(
+            f"{name} must lie within 0..{count - 1} (classes), got values from {low} to {high}"
+        )
+
+
 def in_range(lengths: Array, num_frames: int) -> Array:
     """Whether lengths are such as a concrete call would accept."""
     return (lengths >= 1) & (lengths <= num_frames)

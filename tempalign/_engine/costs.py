@@ -244,8 +244,10 @@ def _from_callable(x: Array, y: Array, cost: Callable[[Array, Array], Array]) ->
 
 
 def safe_sqrt(value: Array) -> Array:
-    # sqrt has an infinite slope at 0, and inf * 0 is NaN: the gradient there is 0 instead. An
-    # infinite distance has no slope either. NaN stays what it is.
+    """Square roots whose slope at 0 and at infinity is 0; NaN stays what it is.
+
+    That of `sqrt` at 0 is infinite, and inf * 0 is NaN.
+    """
     smooth = (value > 0) & (value < jnp.inf)
     root = jnp.sqrt(jnp.where(smooth, value, 1))
     return jnp.where(smooth, root, lax.stop_gradient(value))

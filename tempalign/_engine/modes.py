@@ -8,13 +8,25 @@ jax may call of ours, now (a public function) or later (the rule of a derivative
 that it was written for.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@contextlib.contextmanager
+def our_modes() -> Iterator[None]:
+    """The modes of jax that this library is written for."""
+    with (
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+        jax.debug_infs(False),
+    ):
+        yield
 
 
 def in_our_modes(function: F) -> F:
@@ -25,11 +37,7 @@ def in_our_modes(function: F) -> F:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with (
-            jax.numpy_rank_promotion("allow"),
-            jax.numpy_dtype_promotion("standard"),
-            jax.debug_infs(False),
-        ):
+        with our_modes():
             try:
                 return function(*args, **kwargs)
             except Exception as error:

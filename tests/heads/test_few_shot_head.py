@@ -136,6 +136,10 @@ def test_loss_is_equation_8(episode):
         with pytest.raises(ValueError, match=r"labels must lie within 0\.\.1"):
             head.loss(query, support, bad)
         assert np.isnan(jax.jit(head.loss)(query, support, bad))
+    # Labels that are constants of a compiled step are concrete there.
+    for given in (labels, jnp.asarray(labels)):
+        step = jax.jit(lambda query, given=given: head.loss(query, support, given))
+        np.testing.assert_allclose(step(query), head.loss(query, support, labels), rtol=1e-6)
 
 
 @pytest.mark.parametrize("matching", ["min", "dtw", "tam"])
