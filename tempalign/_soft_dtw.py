@@ -3,6 +3,7 @@
 from typing import Unpack
 
 import jax.numpy as jnp
+import numpy as np
 
 from tempalign._engine import evaluate
 from tempalign._engine.modes import in_our_modes
@@ -236,7 +237,8 @@ def soft_dtw_divergence(
     """``soft_dtw(x, y) - (soft_dtw(x, x) + soft_dtw(y, y)) / 2``.
 
     Under ``"sqeuclidean"``, with diagonal steps and closed ends, it is non-negative, and 0 with
-    zero gradient at ``x = y``. Without them it need not be.
+    zero gradient at ``x = y``. Without them it need not be. A window (``band``, ``max_slope``, a
+    ``mask``, which must be square) holds for all three terms.
 
     Args:
         x: see `soft_dtw`.
@@ -265,10 +267,11 @@ def soft_dtw_divergence(
         >>> float(tempalign.soft_dtw_divergence(x, x))
         0.0
     """
-    if options.get("mask") is not None:
+    mask = options.get("mask")
+    if mask is not None and np.shape(mask)[-2:-1] != np.shape(mask)[-1:]:
         raise ValueError(
-            "soft_dtw_divergence takes no mask: it says which frames of x and y may meet, and the "
-            "divergence compares x with x and y with y as well; see band and max_slope"
+            "mask must be square for soft_dtw_divergence, which compares x with x and y with y by "
+            f"the same mask, got shape {np.shape(mask)}; see band and max_slope"
         )
 
     def between(

@@ -1,8 +1,8 @@
 """Values against other libraries, in float64, wherever one of them computes the same thing.
 
 dtaidistance has the penalty and ends relaxed by counts, tslearn subsequences and Itakura's
-parallelogram, aeon the amerced DTW and the band, dtw-python step patterns and open ends, ddtw soft
-alignments of subsequences and their gradients.
+parallelogram, aeon the amerced DTW, the band and another parallelogram, dtw-python step patterns
+and open ends, ddtw soft alignments of subsequences and their gradients.
 """
 
 import chex
@@ -72,7 +72,7 @@ def test_tslearn_itakura(n, slope, features):
 
 
 # aeon has channels first. Its band is given as a share of the length; only on squares is it the
-# one of slope-adjusted radius. Its Itakura slopes are (m - 1) / (n - 2): another parallelogram.
+# one of slope-adjusted radius.
 @FEATURES
 def test_aeon_amerced(features):
     distances = pytest.importorskip("aeon.distances")
@@ -89,6 +89,22 @@ def test_aeon_band(band, features):
     x, y = sequences(10, 10, features, seed=4)
     expected = distances.adtw_distance(x.T, y.T, window=(band + 0.5) / 10, warp_penalty=0.3)
     agrees(tempalign.dtw(x, y, band=band, penalty=0.3), expected)
+
+
+# aeon's slope is a share of the length, and its parallelogram another one than ours: as a mask it
+# is compared all the same.
+@FEATURES
+@pytest.mark.parametrize(("n", "m", "slope"), [(10, 10, 0.2), (12, 12, 0.5), (9, 12, 0.4)])
+def test_aeon_itakura(n, m, slope, features):
+    distances = pytest.importorskip("aeon.distances")
+    x, y = sequences(n, m, features, seed=7)
+    region = distances.create_bounding_matrix(n, m, itakura_max_slope=slope)
+    assert not np.all(region)
+    for penalty in (0.0, 0.3):
+        expected = distances.adtw_distance(
+            x.T, y.T, itakura_max_slope=slope, warp_penalty=penalty
+        )
+        agrees(tempalign.dtw(x, y, mask=region, penalty=penalty), expected)
 
 
 # dtw-python counts reference frames along y. Its "sakoechiba" window is |i - j| <= size, ours on

@@ -204,6 +204,17 @@ def test_divergence():
     chex.assert_trees_all_close(gradient, (np.zeros_like(x),) * 2, atol=1e-5)
 
 
+def test_divergence_in_a_window(rng):
+    """A mask holds for all three terms, as the band that it may be."""
+    x, y = rng.normal(size=(2, 6, 2)).astype(np.float32)
+    near = np.abs(np.subtract.outer(np.arange(6), np.arange(6))) <= 1
+    masked = tempalign.soft_dtw_divergence(x, y, 0.5, mask=near)
+    np.testing.assert_allclose(masked, tempalign.soft_dtw_divergence(x, y, 0.5, band=1), rtol=1e-6)
+    np.testing.assert_allclose(tempalign.soft_dtw_divergence(x, x, 0.5, mask=near), 0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"mask must be square for soft_dtw_divergence.*\(6, 4\)"):
+        tempalign.soft_dtw_divergence(x, y[:4], mask=near[:, :4])
+
+
 def test_traced_gamma_and_half_precision():
     random = np.random.default_rng(10)
     x, y = (random.normal(size=(n, 3)).astype(np.float32) for n in (6, 8))
