@@ -37,10 +37,9 @@ def weighted_dtw(
         \min_\pi \sum_{(i, j) \in \pi} \sum_k w_{ik} |c_{ik} - x_{jk}|
 
     Without diagonal moves (the default, as in the paper) every path has ``Tc + T - 1`` cells.
-    The path itself is not differentiated: gradients are those of the sum along it. They are made
-    for reverse mode; Hessians (``jax.hessian``, or reverse over reverse) work on ``"xla"``, for
-    small problems. For forward mode, which raises NotImplementedError here, take
-    `tempalign.dtw_from_cost` of an explicit cost matrix.
+    The path itself is not differentiated: derivatives are those of the sum along it, in forward and
+    reverse mode to any order. Those of the first order visit the cells of the paths only; those of
+    higher orders gather all that the paths visit, and are for small problems.
     Where ``c == x`` the gradient of the absolute value is 0.
 
     Ties when tracing back: the step in the centroid only if strictly smaller, else in the sample;

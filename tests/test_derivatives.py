@@ -73,11 +73,108 @@ def test_weighted_dtw(fixed):
     np.testing.assert_allclose(batched[1], expected[0][0], atol=1e-8)
 
 
-def test_weighted_dtw_says_that_it_has_no_forward_mode():
-    x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
-    for call in (
-        lambda: jax.jvp(lambda x: tempalign.weighted_dtw(x, x[:3] + 1), (x,), (x,)),
-        lambda: jax.jit(jax.jacfwd(lambda x: tempalign.weighted_dtw(x, x[:3] + 1)))(x),
-    ):
-        with pytest.raises(NotImplementedError, match="reverse mode only.*dtw_from_cost"):
-            call()
+X, C = RANDOM.normal(size=(2, 1, 5, 2)), RANDOM.normal(size=(2, 3, 2))
+W = np.exp(RANDOM.normal(size=C.shape))
+MOVES = tuple(RANDOM.normal(size=array.shape) for array in (X, C, W))
+OPTIONS = {
+    "plain": {},
+    "diagonal": {"diagonal": True},
+    "path_from": {"path_from": (C + 0.1, W)},
+    "lengths": {"x_lengths": np.array([[2], [5]]), "centroid_lengths": np.array([3, 1])},
+}
+IMPLEMENTATIONS = {"xla": "float64", "pallas_interpret": "float32"}
+
+
+def distances(implementation, **options):
+    """The distance, and arrays and tangents in a dtype that the implementation takes."""
+    dtype = IMPLEMENTATIONS[implementation]
+    given = tuple(jnp.asarray(a, dtype) for a in (X, C, W))
+    moves = tuple(jnp.asarray(a, dtype) for a in MOVES)
+
+    def distance(*arrays):
+        return tempalign.weighted_dtw(*arrays, implementation=implementation, **options)
+
+    return distance, given, moves
+
+
+def agree(found, expected, tolerance=1e-4):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.usefixtures("x64")
+def test_weighted_dtw_in_forward_mode(implementation, options):
+    distance, given, moves = distances(implementation, **options)
+    value, tangent = jax.jvp(jax.jit(distance), given, moves)
+    exact, *_ = distances("xla", **options)
+    ends = [
+        exact(*(g + s * m for g, m in zip((X, C, W), MOVES, strict=True))) for s in (1e-7, -1e-7)
+    ]
+    agree((value, tangent), (exact(X, C, W), (ends[0] - ends[1]) / 2e-7))
+    rows = jax.jit(jax.jacrev(distance, (0, 1, 2)))(*given)
+    inner = sum(
+        (np.asarray(row) * np.asarray(move)).sum(tuple(range(2, row.ndim)))
+        for row, move in zip(rows, moves, strict=True)
+    )
+    agree(tangent, inner)
+    agree(jax.jit(jax.jacfwd(distance, (0, 1, 2)))(*given), rows)
+    one = jax.jit(lambda c: jax.jvp(lambda c: distance(given[0], c, given[2]), (c,), moves[1:2]))
+    agree(one(given[1])[1], (np.asarray(rows[1]) * np.asarray(moves[1])).sum((2, 3, 4)))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.usefixtures("x64")
+def test_weighted_dtw_linearized_batched_scanned_and_recomputed(implementation):
+    distance, given, moves = distances(implementation)
+    x, c, w = given
+    rows = jax.jit(jax.jacrev(distance, (0, 1, 2)))(*given)
+    total = [row.sum((0, 1)) for row in rows]
+    tangent = jax.jvp(jax.jit(distance), given, moves)[1]
+    value, push = jax.linearize(distance, *given)
+    agree(push(*moves), tangent)
+    agree(jax.linear_transpose(push, *given)(jnp.ones_like(value)), total)
+    # A batch of tangents along whatever axis, of samples, and of a scan's steps.
+    many = jnp.stack([moves[0], 2 * moves[0]], -1)
+    pushed = jax.jit(jax.vmap(lambda m: push(m, *moves[1:]), -1))(many)
+    agree(pushed[0], tangent)
+    slopes = jax.vmap(jax.grad(lambda *a: distance(*a).sum(), (0, 1, 2)), (0, None, None))
+    agree(slopes(jnp.stack([x, x]), c, w), [jnp.stack([one, one]) for one in total])
+
+    def scanned(x, c, w):
+        return jax.lax.scan(lambda sum, one: (sum + distance(one, c, w).sum(), None), 0.0, x)[0]
+
+    for function in (scanned, jax.checkpoint(scanned)):
+        agree(jax.jit(jax.grad(function, (0, 1, 2)))(*given), total)
+        agree(jax.jvp(function, given, moves)[1], tangent.sum())
+
+
+@pytest.mark.usefixtures("x64")
+def test_hessians_of_weighted_dtw_on_kernels():
+    def squared(implementation):
+        distance, given, _ = distances(implementation)
+        return jax.jit(jax.hessian(lambda c: jnp.sum(distance(given[0], c, given[2]) ** 2)))(
+            given[1]
+        )
+
+    agree(squared("pallas_interpret"), squared("xla"), 1e-3)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_tangents_of_weighted_dtw_stored_in_halves_and_not_finite(implementation):
+    x, c, w = (jnp.asarray(a, jnp.float16) for a in (X, C, W))
+    x = x.at[1, 0, 0].set(jnp.nan)
+
+    def distance(x):
+        return tempalign.weighted_dtw(x, c, w, implementation=implementation)
+
+    value, tangent = jax.jvp(distance, (x,), (jnp.ones_like(x),))
+    assert value.dtype == tangent.dtype == jnp.float32
+    np.testing.assert_array_equal(np.isnan(tangent), [[False] * 2, [True] * 2])
+    wide, exact = jax.jvp(
+        lambda x: tempalign.weighted_dtw(x, *(a.astype(jnp.float32) for a in (c, w))),
+        (x[:1].astype(jnp.float32),),
+        (jnp.ones(x[:1].shape),),
+    )
+    agree((value[:1], tangent[:1]), (wide, exact))

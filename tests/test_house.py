@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [
     {"_version", "_types"},
     {"_engine.arrays", "_engine.integers", "_engine.modes", "_engine.platforms", "_engine.shards"},
-    {"_engine.model"},
+    {"_engine.model", "_engine.linear"},
     {"_engine.checks", "_engine.programs"},
     {"_engine.pairs", "_engine.costs", "_engine.windows", "_engine.options"},
     {"_engine.recurrence"},

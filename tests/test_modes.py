@@ -32,6 +32,7 @@ FUNCTIONS = {
     "cosine_gradient": jax.grad(lambda x: tempalign.tam_distance(x, Y).sum()),
     "weighted_dtw": lambda x: tempalign.weighted_dtw(x, Y),
     "weighted_dtw_gradient": jax.grad(lambda x: tempalign.weighted_dtw(x, Y).sum()),
+    "weighted_dtw_tangent": lambda x: jax.jvp(lambda x: tempalign.weighted_dtw(x, Y), (x,), (x,)),
     "align": lambda x: tempalign.align(x, Y),
     "dtw_path": lambda x: tempalign.dtw_path(x, Y),
     "warp": lambda x: tempalign.warp(x, Y),

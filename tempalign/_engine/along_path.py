@@ -7,8 +7,8 @@ shape: 0.7 ns per path element; gathering the rows first and scattering the grad
 to 7 ns and 600 MB per four samples.) The order of additions is fixed, so results are
 deterministic.
 
-The loops have no derivative; for those of higher order the same sums are written plainly, with all
-frames of a path gathered.
+The loops have no derivative: `_engine.linear` joins that for tangents and that for gradients. For
+derivatives of higher order the same sums are written plainly, with all frames of a path gathered.
 
 Shapes: ``x [S, A, T, F]``, ``centroid`` and ``weight [S, C, Tc, F]``, ``rows [P, S*A*C]`` as in
 `hard`, with rows of the path running over the centroid.
@@ -37,7 +37,14 @@ class Operands(NamedTuple):
     weight: Array
 
 
-@jax.custom_jvp
+class Tangents(NamedTuple):
+    """Of `Operands`, None for one that has none."""
+
+    x: Array | None
+    centroid: Array | None
+    weight: Array | None
+
+
 def path_cost(operands: Operands, rows: Array) -> Array:
     """Sum of `dist` over the cells of each path.
 
@@ -51,15 +58,20 @@ def path_cost(operands: Operands, rows: Array) -> Array:
     return _walk_costs(operands, rows)
 
 
-@path_cost.defjvp
-@in_our_modes
-def _path_cost_jvp(primals, tangents):
-    (operands, rows), (d_operands, _) = primals, tangents
-    _, pushed = jax.jvp(lambda given: _plain_cost(given, rows), (operands,), (d_operands,))
-    return path_cost(operands, rows), pushed
+def path_tangents(operands: Operands, rows: Array, tangents: Tangents) -> Array:
+    """Tangents ``[S*A*C]`` of `path_cost`.
+
+    Args:
+        operands: see the module.
+        rows: paths ``[P, S*A*C]``.
+        tangents: of the operands, None for those that stay as they are.
+
+    Returns:
+        What `path_cost` changes by; |.| at 0 does not change.
+    """
+    return _walk_tangents(operands, rows, tangents)
 
 
-@jax.custom_jvp
 def path_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
     """Gradients of ``sum(cotangent * path_cost)``.
 
@@ -74,16 +86,22 @@ def path_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operand
     return _walk_gradients(operands, rows, cotangent)
 
 
-@path_gradients.defjvp
-@in_our_modes
-def _path_gradients_jvp(primals, tangents):
-    (operands, rows, cotangent), (d_operands, _, d_cotangent) = primals, tangents
+def plain_tangents(operands: Operands, rows: Array, tangents: Tangents) -> Array:
+    """`path_tangents` by gathering: differentiable any number of times."""
+    moving = [k for k, tangent in enumerate(tangents) if tangent is not None]
 
-    def plain(operands: Operands, cotangent: Array) -> Operands:
-        return jax.vjp(lambda given: _plain_cost(given, rows), operands)[1](cotangent)[0]
+    def cost(*moved: Array) -> Array:
+        given = list(operands)
+        for k, one in zip(moving, moved, strict=True):
+            given[k] = one
+        return _plain_cost(Operands(*given), rows)
 
-    _, pushed = jax.jvp(plain, (operands, cotangent), (d_operands, d_cotangent))
-    return path_gradients(operands, rows, cotangent), pushed
+    return jax.jvp(cost, [operands[k] for k in moving], [tangents[k] for k in moving])[1]
+
+
+def plain_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
+    """`path_gradients` by gathering: differentiable any number of times."""
+    return jax.vjp(lambda given: _plain_cost(given, rows), operands)[1](cotangent)[0]
 
 
 def _plain_cost(operands: Operands, rows: Array) -> Array:
@@ -150,6 +168,33 @@ def _walk_costs(operands: Operands, rows: Array) -> Array:
 
 @jax.jit
 @_sequentially
+def _walk_tangents(operands: Operands, rows: Array, tangents: Tangents) -> Array:
+    walk = _Walk(operands.x.shape, operands.centroid.shape)
+    x, centroid, weight = walk.flatten(operands)
+    d_x, d_centroid, d_weight = walk.flatten(tangents)
+
+    def lane_tangent(lane: Array) -> Array:
+        def add_cell(p: Array, total: Array) -> Array:
+            row, frame, visited = walk.cell(rows, p, lane)
+            difference = _row(centroid, row) - _row(x, frame)
+            here = jnp.zeros_like(total)
+            if d_centroid is not None:
+                here += _row(d_centroid, row)
+            if d_x is not None:
+                here -= _row(d_x, frame)
+            here *= _row(weight, row) * jnp.sign(difference)
+            if d_weight is not None:
+                here += _row(d_weight, row) * jnp.abs(difference)
+            return total + jnp.where(visited, here, 0)
+
+        return jnp.sum(lax.fori_loop(0, rows.shape[0], add_cell, jnp.zeros_like(x[:1])))
+
+    lanes = rows.shape[1]
+    return lax.map(lane_tangent, jnp.arange(lanes)) if lanes else jnp.zeros_like(x, shape=0)
+
+
+@jax.jit
+@_sequentially
 def _walk_gradients(operands: Operands, rows: Array, cotangent: Array) -> Operands:
     walk = _Walk(operands.x.shape, operands.centroid.shape)
     x, centroid, weight = walk.flatten(operands)
@@ -198,9 +243,11 @@ class _Walk(NamedTuple):
     x_shape: tuple[int, ...]
     centroid_shape: tuple[int, ...]
 
-    def flatten(self, operands: Operands) -> tuple[Array, Array, Array]:
-        """Operands as ``[rows, F]``."""
-        x, centroid, weight = (o.reshape(-1, o.shape[-1]) for o in operands)
+    def flatten(self, operands: Any) -> tuple[Any, Any, Any]:
+        """Operands or their tangents as ``[rows, F]``."""
+        x, centroid, weight = (
+            None if one is None else one.reshape(-1, one.shape[-1]) for one in operands
+        )
         return x, centroid, weight
 
     def cells(

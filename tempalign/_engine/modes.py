@@ -41,12 +41,6 @@ def in_our_modes(function: F) -> F:
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                if _wants_forward_mode(error):
-                    raise NotImplementedError(
-                        f"{function.__name__} has derivatives in reverse mode only (of the second "
-                        "order too: jax.grad, jax.jacrev, jax.hessian); for jax.jvp and jax.jacfwd "
-                        "write it as tempalign.dtw_from_cost of the weighted costs"
-                    ) from error
                 if not _wants_a_size(error):
                     raise
                 raise NotImplementedError(
@@ -57,11 +51,6 @@ def in_our_modes(function: F) -> F:
                 ) from error
 
     return wrapped  # type: ignore[return-value]
-
-
-def _wants_forward_mode(error: Exception) -> bool:
-    """Whether jax refused forward mode, which a rule for reverse mode (DejaVid's) does not give."""
-    return isinstance(error, TypeError) and "jvp) to a custom_vjp function" in str(error)
 
 
 def _wants_a_size(error: Exception) -> bool:
