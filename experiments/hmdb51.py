@@ -1,20 +1,21 @@
 """DejaVid on HMDB51: learned temporal matching, paper and ablations.
 
-The paper's setting, on a folder of your own embedding sequences:
+The paper's setting (experiments/flags/hmdb51.txt, where no other flagfile is named), on a folder of
+your own embedding sequences:
 
-  python -m experiments.hmdb51 --flagfile=experiments/flags/hmdb51.txt --data_dir=FOLDER
+  python -m experiments.hmdb51 --data_dir=FOLDER
 
-Go on after a kill, in the same output folder:
+Go on after a kill, or with more seeds, methods, baselines or epochs, in the same output folder:
 
-  python -m experiments.hmdb51 --flagfile=experiments/flags/hmdb51.txt --data_dir=FOLDER --resume
+  python -m experiments.hmdb51 --data_dir=FOLDER --resume
+
+Classify a new sequence with what was learned, all of a folder, or those of a CSV file:
+
+  python -m experiments.hmdb51 --predict=FILE.npy
 
 The same job on real data that comes with this repository, in under three minutes on two cores:
 
   python -m experiments.hmdb51 --flagfile=experiments/flags/demo.txt
-
-Classify a new sequence with what was learned:
-
-  python -m experiments.hmdb51 --out_dir=runs/hmdb51 --predict=FILE.npy
 
 Steps per second of training on random data of this data set's shapes:
 
@@ -24,4 +25,4 @@ Steps per second of training on random data of this data set's shapes:
 from experiments.dejavid.job import main
 
 if __name__ == "__main__":
-    main(__doc__)
+    main(__doc__, "hmdb51")

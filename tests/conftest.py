@@ -13,8 +13,8 @@ import pytest
 
 from tempalign._engine import modes
 
-# As users who look for slips in their own code have them: the library must run under them, and its
-# tests do. (Those of the experiments cannot: optax is not written for strict dtypes.)
+# As users who look for slips in their own code have them: the library must run under them, the
+# scripts do (but for optax, see experiments.shared.optimizers), and their tests do.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

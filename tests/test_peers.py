@@ -101,9 +101,7 @@ def test_aeon_itakura(n, m, slope, features):
     region = distances.create_bounding_matrix(n, m, itakura_max_slope=slope)
     assert not np.all(region)
     for penalty in (0.0, 0.3):
-        expected = distances.adtw_distance(
-            x.T, y.T, itakura_max_slope=slope, warp_penalty=penalty
-        )
+        expected = distances.adtw_distance(x.T, y.T, itakura_max_slope=slope, warp_penalty=penalty)
         agrees(tempalign.dtw(x, y, mask=region, penalty=penalty), expected)
 
 

@@ -6,10 +6,10 @@ reading and compiling included.
 """
 
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,12 @@ from sklearn.preprocessing import StandardScaler
 
 import tempalign
 from experiments.dejavid.initial import initial_centroids, statistics
-from experiments.dejavid.results import BaselineResult
 from experiments.dejavid.settings import Settings
-from experiments.dejavid.steps import Statistics, prepare
+from experiments.dejavid.steps import prepare
+from experiments.dejavid.training import accuracies
+from experiments.shared.errors import UserError
 from experiments.shared.progress import progress
+from experiments.shared.scaling import Scaling
 from experiments.tse.batches import epoch_batches
 from experiments.tse.dataset import TseDataset, TseSplit
 
@@ -40,90 +42,93 @@ NAMES = {
 ORDER_BLIND = tuple(NAMES[key] for key in ("mean_1nn", "mean_logistic", "encoder_logits"))
 """The baselines whose answer does not change when the frames are shuffled."""
 
-_TOP = 5
 _TILE = 32  # sequences a side of one batch of all-pairs DTW: it stays in a CPU's cache
 _WIDTH_QUANTILES = (0.5, 0.85, 0.97, 1.0)
 
 
-def run_baselines(dataset: TseDataset, settings: Settings) -> list[BaselineResult]:
-    """Runs the baselines that `settings.baselines` names, in the order of the report.
+def run_baseline(key: str, dataset: TseDataset, settings: Settings) -> dict[str, Any]:
+    """Runs one baseline.
 
     Args:
+        key: one of `settings.baselines`.
         dataset: fitted on its training split, evaluated on its test split.
-        settings: `baselines`, `standardize`, `encoder_logits` and what decides the first
-            centroids. Nothing here is random but the samples behind those: the first seed's.
+        settings: `standardize`, `encoder_logits` and what decides the first centroids. Nothing here
+            is random but the samples behind those: the first seed's.
 
     Returns:
-        One result a baseline. `top5` is None where there are no more than five classes.
-
-    Raises:
-        ValueError: the features are not `encoder_logits` equal blocks that can end in one logit
-            a class each.
+        What `BaselineResult` has but for name and seconds, of JSON's types.
     """
-    if "encoder_logits" in settings.baselines:
-        _check_logit_blocks(dataset, settings.encoder_logits)
-    start = time.perf_counter()
-    scaling = statistics(dataset, settings)
-    scaling_seconds = time.perf_counter() - start
-
     score: dict[str, Callable[[], tuple[np.ndarray, int | None]]] = {
-        "mean_1nn": lambda: _mean_nearest_neighbour(dataset, scaling),
+        "mean_1nn": lambda: _mean_nearest_neighbour(dataset, statistics(dataset, settings)),
         "mean_logistic": lambda: _mean_logistic(dataset),
-        "dtw_1nn": lambda: _dtw_nearest_neighbour(dataset, scaling),
-        "dba_centroid": lambda: _nearest_centroid(dataset, settings, scaling),
+        "dtw_1nn": lambda: _dtw_nearest_neighbour(dataset, statistics(dataset, settings)),
+        "dba_centroid": lambda: _nearest_centroid(dataset, settings),
         "encoder_logits": lambda: _mean_encoder_logits(dataset, settings.encoder_logits),
     }
-    uses_scaling = ("mean_1nn", "dtw_1nn", "dba_centroid")
-    results = []
-    for key, name in NAMES.items():
-        if key not in settings.baselines:
-            continue
-        start = time.perf_counter()
-        scores, num_parameters = score[key]()
-        seconds = time.perf_counter() - start + scaling_seconds * (key in uses_scaling)
-        top1 = top_k_accuracy(scores, dataset.test.labels, 1)
-        top5 = None
-        if dataset.num_classes > _TOP:
-            top5 = top_k_accuracy(scores, dataset.test.labels, _TOP)
-        results.append(BaselineResult(name, num_parameters, seconds, top1, top5))
-    return results
+    scores, num_parameters = score[key]()
+    top1, top5 = accuracies(scores, dataset.test.labels)
+    return {
+        "num_parameters": num_parameters,
+        "top1": top1,
+        "top5": top5,
+        "predictions": np.argsort(-scores, axis=1, kind="stable")[:, 0].tolist(),
+    }
 
 
-def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Returns the fraction of samples whose class is among the k best; ties to the smaller class.
+def check_logit_blocks(dataset: TseDataset, settings: Settings) -> None:
+    """Checks what the baseline encoder_logits, where it is asked for, needs of the features.
 
-    Args:
-        scores: [N, C], the higher the better; NaN is worse than everything.
-        labels: int [N].
-        k: how many guesses a sample has.
+    Raises:
+        UserError: they are not `encoder_logits` equal blocks that can end in one logit a class.
     """
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]  # NaN sorts to the end
-    return float(np.mean((best == labels[:, None]).any(axis=1)))
+    num_blocks = settings.encoder_logits
+    if "encoder_logits" not in settings.baselines:
+        return
+    size, rest = divmod(dataset.num_features, num_blocks)
+    if rest or size < dataset.num_classes:
+        raise UserError(
+            f"--encoder_logits={num_blocks}: the {dataset.num_features} features of "
+            f"{dataset.name} are not {num_blocks} equal blocks that each end in "
+            f"{dataset.num_classes} logits, one a class; leave encoder_logits out of --baselines "
+            "if they hold no logits"
+        )
 
 
-def _temporal_means(split: TseSplit, desc: str) -> np.ndarray:
-    """The mean frame of every sequence, float64 [N, F]; one sequence is in memory at a time."""
-    means = np.empty((len(split), split.source.num_features))
-    for index in progress(range(len(split)), desc=desc):
-        means[index] = split.source[index].mean(axis=0, dtype=np.float64)
+def _temporal_means(
+    split: TseSplit, desc: str, order: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
+    """The mean frame of every sequence, float32 [N, F]; one sequence is in memory at a time."""
+    means = np.empty((len(split), split.source.num_features), np.float32)
+    rows = range(len(split)) if order is None else order
+    for row, index in enumerate(progress(rows, desc=desc, unit="sequences")):
+        means[row] = split.source[int(index)].mean(axis=0, dtype=np.float64)
     return means
 
 
-def _mean_nearest_neighbour(dataset: TseDataset, scaling: Statistics) -> tuple[np.ndarray, None]:
-    train = (_temporal_means(dataset.train, "temporal means (train)") - scaling.mean) / scaling.std
-    test = (_temporal_means(dataset.test, "temporal means (test)") - scaling.mean) / scaling.std
+def _mean_nearest_neighbour(dataset: TseDataset, scaling: Scaling) -> tuple[np.ndarray, None]:
     # The training samples class by class: then a class is a run of columns.
     order = np.argsort(dataset.train.labels, kind="stable")
     starts = np.searchsorted(dataset.train.labels[order], np.arange(dataset.num_classes))
+    train = _temporal_means(dataset.train, "temporal means (train)", order)
+    test = _temporal_means(dataset.test, "temporal means (test)")
+    for means in (train, test):
+        scaling.apply(means, out=means)  # gigabytes on large data: no copy
 
     def nearest_of_class(distances: np.ndarray, start: int) -> np.ndarray:
         return np.minimum.reduceat(distances, starts, axis=1)
 
-    # In chunks that fit in memory (and float64: the fast formula for distances cancels).
+    # In chunks that fit in memory, by matrix products that scikit-learn accumulates in float64:
+    # the fast formula for distances cancels.
     chunks = pairwise_distances_chunked(
-        test, train[order], metric="sqeuclidean", reduce_func=nearest_of_class
+        test, train, metric="euclidean", reduce_func=nearest_of_class
     )
-    return -np.concatenate(list(chunks)), None
+    bar = progress(total=len(test), desc=NAMES["mean_1nn"], unit="sequences")
+    nearest = []
+    for chunk in chunks:
+        nearest.append(chunk)
+        bar.update(len(chunk))
+    bar.close()
+    return -np.concatenate(nearest), None
 
 
 def _mean_logistic(dataset: TseDataset) -> tuple[np.ndarray, int]:
@@ -135,7 +140,7 @@ def _mean_logistic(dataset: TseDataset) -> tuple[np.ndarray, int]:
     return model.predict_log_proba(test), dataset.num_classes * (dataset.num_features + 1)
 
 
-def _dtw_nearest_neighbour(dataset: TseDataset, scaling: Statistics) -> tuple[np.ndarray, None]:
+def _dtw_nearest_neighbour(dataset: TseDataset, scaling: Scaling) -> tuple[np.ndarray, None]:
     """All pairs, tile by tile of sequences that are about equally long.
 
     Lengths are rounded up to one of four widths, quantiles of the lengths there are. So little
@@ -159,7 +164,7 @@ def _dtw_nearest_neighbour(dataset: TseDataset, scaling: Statistics) -> tuple[np
         lengths = np.ones(_TILE, np.int32)  # of the filler rows, too
         lengths[: len(indices)] = split.lengths[indices]
         for row, index in enumerate(indices):
-            x[row, : lengths[row]] = (split.source[int(index)] - scaling.mean) / scaling.std
+            x[row, : lengths[row]] = scaling.apply(split.source[int(index)])
         return x, lengths
 
     # The training split stays in memory; the test split passes through it once.
@@ -192,10 +197,9 @@ def _tiles(split: TseSplit, widths: list[int]) -> list[tuple[np.ndarray, int]]:
     return tiles
 
 
-def _nearest_centroid(
-    dataset: TseDataset, settings: Settings, scaling: Statistics
-) -> tuple[np.ndarray, int]:
+def _nearest_centroid(dataset: TseDataset, settings: Settings) -> tuple[np.ndarray, int]:
     """DejaVid before its first step: the centroids that it starts from, all weights 1."""
+    scaling = statistics(dataset, settings)
     centroids = jnp.asarray(initial_centroids(dataset, settings, settings.seeds[0]))
 
     @jax.jit
@@ -221,13 +225,3 @@ def _mean_encoder_logits(dataset: TseDataset, num_blocks: int) -> tuple[np.ndarr
     means = _temporal_means(dataset.test, "temporal means (test)")
     blocks = means.reshape(len(means), num_blocks, -1)
     return blocks[:, :, -dataset.num_classes :].sum(axis=1), None
-
-
-def _check_logit_blocks(dataset: TseDataset, num_blocks: int) -> None:
-    size, rest = divmod(dataset.num_features, num_blocks)
-    if rest or size < dataset.num_classes:
-        raise ValueError(
-            f"--encoder_logits={num_blocks}: the {dataset.num_features} features of "
-            f"{dataset.name} are not {num_blocks} equal blocks that each end in "
-            f"{dataset.num_classes} logits, one a class"
-        )

@@ -9,8 +9,9 @@ from flax import nnx
 
 import tempalign
 from experiments.dejavid.settings import Settings
-from experiments.dejavid.steps import Statistics, prepare
+from experiments.dejavid.steps import prepare
 from experiments.shared.progress import progress
+from experiments.shared.scaling import Scaling
 from experiments.tse.batches import padded_length
 from experiments.tse.dataset import TseDataset, feature_statistics, to_padded
 from tempalign import heads
@@ -46,11 +47,11 @@ def make_head(
 
 
 @functools.lru_cache(maxsize=1)
-def statistics(dataset: TseDataset, settings: Settings) -> Statistics:
+def statistics(dataset: TseDataset, settings: Settings) -> Scaling:
     """Returns the training split's statistics; those that change nothing if not `standardize`."""
     if not settings.standardize:
-        return Statistics.identity(dataset.num_features)
-    return Statistics(*feature_statistics(dataset.train))
+        return Scaling.identity(dataset.num_features)
+    return feature_statistics(dataset.train)
 
 
 @functools.lru_cache(maxsize=4)
@@ -99,7 +100,7 @@ def initial_centroids(dataset: TseDataset, settings: Settings, seed: int) -> np.
 
 @functools.partial(jax.jit, static_argnames=("pooling", "steps"))
 def _resampled(
-    x: jax.Array, lengths: jax.Array, scaling: Statistics, pooling: str, steps: int
+    x: jax.Array, lengths: jax.Array, scaling: Scaling, pooling: str, steps: int
 ) -> jax.Array:
     x, lengths = prepare(x, lengths, scaling, pooling)
     return tempalign.resample(x, steps, lengths=lengths)

@@ -1,28 +1,37 @@
-"""The job: data, baselines, a run for each variant and seed, the report."""
+"""The job: data, a run for each method and seed, baselines, the report."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.dejavid.baselines import run_baselines
-from experiments.dejavid.prediction import predict_file, run_folder
+from experiments.dejavid.baselines import NAMES, check_logit_blocks, run_baseline
+from experiments.dejavid.prediction import predict
 from experiments.dejavid.report import write_report
-from experiments.dejavid.results import BaselineResult
+from experiments.dejavid.results import BaselineResult, RunResult
 from experiments.dejavid.settings import Settings
 from experiments.dejavid.steps import batch_mesh
 from experiments.dejavid.throughput import measure_throughput
-from experiments.dejavid.training import num_bytes, train_run
+from experiments.dejavid.training import DejaVidRun, num_bytes
 from experiments.shared import command
-from experiments.shared.job_folder import open_job
-from experiments.shared.metrics_log import MetricsLog
-from experiments.tse import dejavid_layout, index_folder, spoken_digits
+from experiments.shared.fingerprint import Digests, dataset_identity
+from experiments.shared.job import Workspace, run_job
+from experiments.tse import dejavid_layout, index_folder, spoken_digits, ts_folder
 from experiments.tse.dataset import TseDataset, check_finite
 
+_FLAGS = Path(__file__).resolve().parents[1] / "flags"
 
-def main(description: str | None, argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line of a DejaVid experiment, see `experiments.shared.command.main`."""
-    command.main(description, Settings, run, argv)
+
+def main(description: str | None, paper: str, argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line of a DejaVid experiment, see `experiments.shared.command.main`.
+
+    Args:
+        description: what `--help` prints first.
+        paper: the data set whose settings in the paper hold where no flagfile is named: "k400",
+            "ssv2" or "hmdb51".
+        argv: see `experiments.shared.command.main`.
+    """
+    command.main(description, Settings, run, argv, defaults=_FLAGS / f"{paper}.txt")
 
 
 def run(settings: Settings) -> str:
@@ -32,77 +41,62 @@ def run(settings: Settings) -> str:
         What to print at the end: the report, the prediction or the throughput.
 
     Raises:
-        ValueError: settings, data or checkpoints that cannot be used; the message names which.
-        OSError: a file is missing, or cannot be written.
+        UserError: settings, data or checkpoints that cannot be used; the message names which.
     """
     if settings.predict:
-        return predict_file(settings)
+        return predict(settings)
     if settings.synthetic:
         return measure_throughput(settings)
-
     batch_mesh(settings.batch_size)  # an error is better early
-    dataset = load_dataset(settings)
-    out_dir = open_job(
-        settings.out_dir,
-        settings,
-        _describe(dataset),
-        resume=settings.resume,
-        num_bytes=num_bytes(dataset, settings),
-    )
-    if settings.check_data:
-        for name, split in (("training", dataset.train), ("test", dataset.test)):
-            check_finite(split, desc=f"checking the {name} split")
-    with MetricsLog(out_dir / "metrics.jsonl") as log:
-        baselines = _baselines(dataset, settings, log)
-        runs = [
-            train_run(dataset, settings, variant, seed, run_folder(out_dir, variant, seed), log)
-            for seed in settings.seeds
-            for variant in settings.variants
-        ]
-    return write_report(out_dir, dataset, settings, baselines, runs)
+    return run_job(settings, load=_load, identify=_identify, num_bytes=num_bytes, work=_work)
 
 
 def load_dataset(settings: Settings) -> TseDataset:
     """Opens the data set that the settings name.
 
     Raises:
-        ValueError: it is not usable, see the layouts.
-        FileNotFoundError: it is not there.
+        UserError: it is not there or not usable, see the layouts.
     """
     if settings.layout == "index":
-        return index_folder.load(settings.data_dir)
+        return index_folder.load(settings.data_dir, outside_paths=settings.outside_paths)
     if settings.layout == "dejavid":
-        return dejavid_layout.load(settings.data_dir, feats_dir=settings.feats_dir or None)
+        return dejavid_layout.load(
+            settings.data_dir,
+            feats_dir=settings.feats_dir or None,
+            outside_paths=settings.outside_paths,
+        )
+    if settings.layout == "ts":
+        return ts_folder.load(settings.data_dir)
     return spoken_digits.load(split_seed=settings.split_seed)
 
 
-def _describe(dataset: TseDataset) -> dict[str, Any]:
-    """What identifies the data; not where it lies, nor its numbers."""
-    digest = hashlib.sha256()
-    for split in (dataset.train, dataset.test):
-        digest.update("\0".join(split.ids).encode())
-        digest.update(split.labels.tobytes() + split.lengths.tobytes())
-    return {
-        "num_features": dataset.num_features,
-        "num_train": len(dataset.train),
-        "num_test": len(dataset.test),
-        "class_names": list(dataset.class_names),
-        "ids_labels_lengths": digest.hexdigest()[:16],
-    }
+def _load(settings: Settings) -> TseDataset:
+    dataset = load_dataset(settings)
+    check_logit_blocks(dataset, settings)
+    if settings.check_data:
+        for name, split in dataset.splits.items():
+            check_finite(split, desc=f"checking the {name} split")
+    return dataset
 
 
-def _baselines(dataset: TseDataset, settings: Settings, log: MetricsLog) -> list[BaselineResult]:
-    """The baselines: those in the log, if they were finished before, else computed now."""
-    lines = log.lines()
-    if any(line["event"] == "baselines_end" for line in lines):
-        names = ("name", "num_parameters", "seconds", "top1", "top5")
-        return [
-            BaselineResult(**{name: line[name] for name in names})
-            for line in lines
-            if line["event"] == "baseline"
-        ]
-    results = run_baselines(dataset, settings)
-    for result in results:
-        log.write("baseline", **asdict(result))
-    log.write("baselines_end")
-    return results
+def _identify(dataset: TseDataset, settings: Settings, digests: Digests) -> Mapping[str, Any]:
+    del settings
+    return dataset_identity(dataset.contents(digests), dataset.class_names)
+
+
+def _work(dataset: TseDataset, settings: Settings, workspace: Workspace) -> str:
+    runs = []
+    for seed in settings.seeds:
+        for method in settings.methods:
+            trained = workspace.train(
+                DejaVidRun(dataset, settings, method, seed), epochs=settings.epochs
+            )
+            params = trained.state.state.params
+            count = sum(params[name].size for name in settings.learned(method))
+            runs.append(RunResult(method, seed, count, trained))
+    baselines = []
+    for key, name in NAMES.items():
+        if key in settings.baselines:
+            compute = functools.partial(run_baseline, key, dataset, settings)
+            baselines.append(BaselineResult(name, **workspace.once("baseline", name, compute)))
+    return write_report(workspace, dataset, settings, baselines, runs)

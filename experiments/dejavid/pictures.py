@@ -3,28 +3,26 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import tempalign
-from experiments.dejavid.baselines import ORDER_BLIND
 from experiments.dejavid.results import BaselineResult, RunResult
 from experiments.dejavid.settings import Settings
-from experiments.shared.reports import Picture
+from experiments.shared import charts
+from experiments.shared.lettering import label as lettered
+from experiments.shared.pictures import Drawing, Picture
 from experiments.tse.dataset import TseDataset
 from tempalign import plot
 
-_DPI = 150
-_LINE_STYLES = ("-", "--", "-.", ":")
-_MAX_NAMED_CLASSES = 25  # more class names than that cannot be read along an axis
 _MAX_WEIGHT_PANELS = 10
 _MAX_WEIGHT_FEATURES = 64
+_NAME_WIDTH = 24  # of a class above a panel
 _HEADS = {
     "frozen_weights": "DejaVid frozen weights",
     "weights_only": "DejaVid weights only",
@@ -32,144 +30,70 @@ _HEADS = {
 }
 
 
-def draw_all(
-    folder: Path,
+def drawings(
     dataset: TseDataset,
     settings: Settings,
     baselines: Sequence[BaselineResult],
     runs: Sequence[RunResult],
-) -> list[Picture]:
-    """Draws every picture that these results allow, as PNG.
+) -> list[tuple[str, Drawing]]:
+    """Returns every picture that these results allow, each by its file, still to be drawn.
 
     Args:
-        folder: where to.
         dataset: of the runs.
         settings: of the job.
-        baselines: the order-blind ones become lines in the learning curves.
-        runs: the one shown in detail is the first of the variant that learns most, whatever its
+        baselines: they become lines in the learning curves.
+        runs: the one shown in detail is the first of the method that learns most, whatever its
             accuracy: picking the best seed would flatter.
-
-    Returns:
-        What was drawn, in the order to show it. Nothing if there are no runs.
     """
     if not runs:
         return []
-    run = next((run for run in runs if run.variant == "full"), runs[-1])
-    drawn = [_confusion(dataset, run), _learning_curves(baselines, runs)]
+    run = next((run for run in runs if run.method == "full"), runs[-1])
+    found: list[tuple[str, Drawing]] = [
+        ("confusion.png", partial(_confusion, dataset, run)),
+        ("learning_curves.png", partial(_learning_curves, baselines, runs)),
+    ]
     weighted = next((one for one in (run, *runs) if one.log_weights.any()), None)
     if weighted is not None:
-        drawn.append(_weights(dataset, settings, weighted))
+        found.append(("weights.png", partial(_weights, dataset, settings, weighted)))
     if settings.pooling == "none":
-        drawn.append(_alignments(dataset, settings, run))
-    for figure, picture in drawn:
-        figure.savefig(folder / picture.file, dpi=_DPI)
-    return [picture for _, picture in drawn]
+        found.append(("alignments.png", partial(_alignments, dataset, settings, run)))
+    return found
 
 
-def head_name(variant: str) -> str:
-    """Returns what tables and pictures call a variant."""
-    return _HEADS.get(variant, f"DejaVid {variant}")
+def head_name(method: str) -> str:
+    """Returns what tables and pictures call a method."""
+    return _HEADS.get(method, f"DejaVid {method}")
 
 
 def _confusion(dataset: TseDataset, run: RunResult) -> tuple[Figure, Picture]:
-    classes = dataset.num_classes
-    truth, guess = dataset.test.labels, run.test_predictions_top1
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (truth, guess), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-
-    few = classes <= _MAX_NAMED_CLASSES
-    side = min(max(0.42 * classes, 3.0), 8.0) if few else 7.0
-    figure = Figure(figsize=(side + 1.9, side + 1.2), layout="constrained")
-    ax = figure.add_subplot()
-    # The root spreads the small shares: a few errors beside a strong diagonal stay visible.
-    image = ax.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
-    figure.colorbar(image, ax=ax, label="share of the true class", fraction=0.046, pad=0.03)
-    if few:
-        longest = max(map(len, dataset.class_names))
-        ax.set_xticks(
-            range(classes),
-            dataset.class_names,
-            rotation=0 if longest <= 3 else 60,
-            ha="center" if longest <= 3 else "right",
-            rotation_mode="anchor",
-        )
-        ax.set_yticks(range(classes), dataset.class_names)
-        size = 9 if counts.max() < 1000 else 7
-        for row, column in np.argwhere(counts):
-            color = "white" if shares[row, column] > 0.35 else "black"
-            ax.text(
-                column, row, counts[row, column], color=color, ha="center", va="center", size=size
-            )
-    else:
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(10, integer=True))
-    unit = "class" if few else "class (number)"
-    ax.set(xlabel=f"predicted {unit}", ylabel=f"true {unit}")
-    ax.set_title(f"Confusion on the test split\n{_run_name(run)}", fontsize=11)
-
-    wrong = counts * (1 - np.eye(classes, dtype=int))
-    pairs = np.argsort(-wrong, axis=None, kind="stable")[:5]
-    named = [
-        f"{dataset.class_names[row]} taken for {dataset.class_names[column]} ({wrong[row, column]})"
-        for row, column in zip(*np.unravel_index(pairs, wrong.shape), strict=True)
-        if wrong[row, column]
-    ]
-    most = f" Most often: {'; '.join(named)}." if named else " There are no errors."
-    caption = (
-        f"Confusion matrix of {_run_name(run)}, {wrong.sum()} errors in {len(truth)} test "
-        f"sequences.{most}"
+    figure, errors = charts.confusion(
+        dataset.test.labels, run.predictions, dataset.class_names, f"Confusion, {_run_name(run)}"
     )
+    caption = f"Confusion matrix of {_run_name(run)}: {errors}"
     return figure, Picture("confusion.png", "Confusion matrix", caption)
 
 
 def _learning_curves(
     baselines: Sequence[BaselineResult], runs: Sequence[RunResult]
 ) -> tuple[Figure, Picture]:
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    loss_ax, accuracy_ax = figure.subplots(1, 2)
-    variants = list(dict.fromkeys(run.variant for run in runs))
-    for variant, color, style in zip(variants, plot.PALETTE, _LINE_STYLES, strict=False):
-        histories = [run.history for run in runs if run.variant == variant]
-        epochs = [entry["epoch"] for entry in histories[0]]
-        for ax, key, scale in ((loss_ax, "loss", 1.0), (accuracy_ax, "test_top1", 100.0)):
-            values = scale * np.array([[entry[key] for entry in h] for h in histories])
-            mean = values.mean(axis=0)
-            single = {"marker": "o"} if len(epochs) == 1 else {}
-            ax.plot(
-                epochs,
-                mean,
-                color=color,
-                linestyle=style,
-                linewidth=1.8,
-                label=head_name(variant),
-                **single,
-            )
-            if len(values) > 1:
-                spread = values.std(axis=0, ddof=1)
-                ax.fill_between(
-                    epochs, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0
-                )
-    blind = [result for result in baselines if result.name in ORDER_BLIND]
-    for result, style in zip(blind, ("--", ":", "-."), strict=False):
-        accuracy_ax.axhline(
-            100 * result.top1, color="0.35", linestyle=style, linewidth=1.2, label=result.name
-        )
-    loss_ax.set(ylabel="training loss (cross-entropy)", title="Loss")
-    accuracy_ax.set(ylabel="test top-1 (%)", title="Accuracy")
-    for ax in (loss_ax, accuracy_ax):
-        ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-        ax.grid(alpha=0.3, linewidth=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
-    handles, labels = accuracy_ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-
+    methods = dict.fromkeys(run.method for run in runs)
+    histories = {
+        head_name(method): [run.history for run in runs if run.method == method]
+        for method in methods
+    }
+    others = {result.name: result.top1 for result in baselines}
+    panels = [
+        charts.Panel("loss", "Loss", "training loss (cross-entropy)"),
+        charts.Panel("test_top1", "Accuracy", "test top-1 (%)", 100, references=others),
+        charts.Panel("val_top1", "Accuracy on validation data", "validation top-1 (%)", 100),
+    ]
     seeds = len({run.seed for run in runs})
     band = f" Lines are means of {seeds} seeds, bands one sample standard deviation." * (seeds > 1)
-    grey = " Grey lines: the order-blind baselines." * bool(blind)
-    caption = f"Training loss and test accuracy after every epoch.{band}{grey}"
-    return figure, Picture("learning_curves.png", "Learning curves", caption)
+    level = " Level lines: the baselines." * bool(others)
+    caption = f"Training loss and accuracy after every epoch.{band}{level}"
+    return charts.curves(histories, panels), Picture(
+        "learning_curves.png", "Learning curves", caption
+    )
 
 
 def _weights(dataset: TseDataset, settings: Settings, run: RunResult) -> tuple[Figure, Picture]:
@@ -188,7 +112,7 @@ def _weights(dataset: TseDataset, settings: Settings, run: RunResult) -> tuple[F
     norm = Normalize(-limit, limit)
     for ax, panel, label in zip(axes.flat, shown, classes, strict=False):
         ax.imshow(panel, cmap="PuOr", norm=norm, aspect="auto", interpolation="nearest")
-        ax.set_title(_short(dataset.class_names[label]), fontsize=10)
+        ax.set_title(lettered(dataset.class_names[label], _NAME_WIDTH), fontsize=10)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         ax.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for ax in axes.flat[len(classes) :]:
@@ -227,7 +151,7 @@ def _weights(dataset: TseDataset, settings: Settings, run: RunResult) -> tuple[F
 
 
 def _alignments(dataset: TseDataset, settings: Settings, run: RunResult) -> tuple[Figure, Picture]:
-    samples = _samples(dataset.test.labels, run.test_predictions_top1)
+    samples = _samples(dataset.test.labels, run.predictions)
     figure = Figure(figsize=(12, 3.4 * len(samples)), layout="constrained")
     rows = figure.subfigures(len(samples), 1, hspace=0.04, squeeze=False)[:, 0]
     for sample, row in zip(samples, rows, strict=True):
@@ -252,13 +176,13 @@ def _samples(labels: np.ndarray, guesses: np.ndarray) -> list[int]:
 
 def _draw_sample(sub, dataset: TseDataset, settings: Settings, run: RunResult, sample: int) -> None:
     """One row: the sample against the centroids of the predicted class and the runner-up."""
-    x = (dataset.test.source[sample].astype(np.float32) - run.feature_mean) / run.feature_std
+    x = run.trained.state.scaling.apply(dataset.test.source[sample].astype(np.float32))
     ranked = np.argsort(-run.test_logits[sample], kind="stable")[:2]
     truth = int(dataset.test.labels[sample])
-    names = [_short(name) for name in dataset.class_names]
+    names = [lettered(name, _NAME_WIDTH) for name in dataset.class_names]
     right = "right" if ranked[0] == truth else "WRONG"
     sub.suptitle(
-        f"{dataset.test.ids[sample]}, true class {names[truth]}: {right}",
+        f"{lettered(dataset.test.ids[sample])}, true class {names[truth]}: {right}",
         fontsize=12,
         weight="bold",
     )
@@ -312,7 +236,7 @@ def _path(cost: jax.Array, length: jax.Array, diagonal: bool) -> jax.Array:
 def _run_name(run: RunResult) -> str:
     accuracy = 100 * run.last["test_top1"]
     return (
-        f"{head_name(run.variant)}, seed {run.seed}, epoch {run.last['epoch']} "
+        f"{head_name(run.method)}, seed {run.seed}, epoch {run.last['epoch']} "
         f"({accuracy:.2f} % right)"
     )
 
@@ -320,7 +244,3 @@ def _run_name(run: RunResult) -> str:
 def _number(value: float) -> str:
     """Four digits, or all before the point: distances over many features are large."""
     return f"{value:#.4g}" if value < 1000 else f"{value:,.0f}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"

@@ -4,58 +4,81 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.dejavid.training import Snapshot
+from experiments.shared.run import Entry, Trained
+
 
 @dataclass(frozen=True)
 class RunResult:
-    """One trained run: one variant with one seed, evaluated on the test split after every epoch.
-
-    Arrays are those of the last epoch. `best_epoch` is chosen by test accuracy, so it is selected
-    on the split that it is evaluated on (the paper reports it that way): the report says so.
+    """One trained run: one method with one seed, evaluated after every epoch.
 
     Attributes:
-        variant: what was learned: "frozen_weights", "weights_only", "full" or "custom".
+        method: what was learned: "frozen_weights", "weights_only", "full" or "custom".
         seed: seed of the samples behind the initial centroids, the weights and the batch order.
         num_parameters: how many numbers were trained.
-        seconds: wall-clock seconds of the run: training, evaluation, compilation, and the first
-            centroids where no run or baseline before had made them.
-        history: one dict per epoch, in order, with the keys epoch (from 1), loss, train_accuracy,
-            test_top1, test_top5 (None below 6 classes), learning_rate (of the log-weights) and
-            seconds. Accuracies are fractions in [0, 1].
-        best_epoch: the epoch (from 1) with the highest test_top1; the earliest one on a tie.
-        test_logits: [N_test, C] float32, in the order of the test split.
-        centroids: [C, T_c, F] float32, in standardised units where `--standardize` is on.
-        log_weights: [C, T_c, F] float32; the weight is exp(log_weights).
-        feature_mean: [F] float32, subtracted from the features before the head (0 if not
-            standardised).
-        feature_std: [F] float32, dividing the features before the head (1 if not standardised).
+        trained: the run itself. Its history has an entry an epoch: loss, train_accuracy,
+            test_top1, test_top5 (None below 6 classes), val_top1 where there is a validation
+            split, learning_rate (of the log-weights) and seconds; fractions in [0, 1].
     """
 
-    variant: str
+    method: str
     seed: int
     num_parameters: int
-    seconds: float
-    history: list[dict]
-    best_epoch: int
-    test_logits: np.ndarray
-    centroids: np.ndarray
-    log_weights: np.ndarray
-    feature_mean: np.ndarray
-    feature_std: np.ndarray
+    trained: Trained[Snapshot]
 
     @property
-    def test_predictions_top1(self) -> np.ndarray:
-        """[N_test] int: the predicted class of every test sample after the last epoch."""
-        return np.argmax(self.test_logits, axis=-1)
+    def history(self) -> list[Entry]:
+        """One entry an epoch."""
+        return self.trained.history
 
     @property
-    def last(self) -> dict:
+    def seconds(self) -> float:
+        """Wall-clock seconds: training, evaluation, compilation, and the first centroids."""
+        return self.trained.seconds
+
+    @property
+    def last(self) -> Entry:
         """The history entry of the last epoch."""
         return self.history[-1]
 
     @property
-    def best(self) -> dict:
+    def best_epoch(self) -> int:
+        """The epoch (from 1) that is best on the validation split; the earliest on a tie.
+
+        Without such a split it is picked on the test split that it is reported on, as the paper
+        does: the report says so.
+        """
+        return 1 + int(np.argmax([entry[self.picked_on] for entry in self.history]))
+
+    @property
+    def picked_on(self) -> str:
+        """The number that the best epoch is picked by."""
+        return "val_top1" if "val_top1" in self.last else "test_top1"
+
+    @property
+    def best(self) -> Entry:
         """The history entry of the best epoch."""
         return self.history[self.best_epoch - 1]
+
+    @property
+    def test_logits(self) -> np.ndarray:
+        """Of the last epoch, float32 ``[N_test, C]``, in the order of the test split."""
+        return self.trained.state.test_logits
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The predicted class of every test sample after the last epoch, int ``[N_test]``."""
+        return np.argmax(self.test_logits, axis=-1)
+
+    @property
+    def centroids(self) -> np.ndarray:
+        """Centroids, float32 ``[C, T_c, F]``, in standardised units if `--standardize` is on."""
+        return np.asarray(self.trained.state.state.params["centroids"])
+
+    @property
+    def log_weights(self) -> np.ndarray:
+        """Logarithms of the weights, float32 ``[C, T_c, F]``."""
+        return np.asarray(self.trained.state.state.params["log_weights"])
 
 
 @dataclass(frozen=True)
@@ -68,10 +91,12 @@ class BaselineResult:
         seconds: wall-clock seconds, fit and evaluation.
         top1: fraction of the test split classified correctly.
         top5: the same for the five best classes; None where it has no ranking or C <= 5.
+        predictions: the predicted class of every test sample.
     """
 
     name: str
     num_parameters: int | None
     seconds: float
     top1: float
-    top5: float | None = None
+    top5: float | None
+    predictions: list[int]

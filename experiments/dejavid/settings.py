@@ -1,46 +1,56 @@
 """The settings of the job: one frozen dataclass, whose fields are also the command-line flags."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
-from experiments.shared.options import Options, option
+from experiments.shared.errors import UserError
+from experiments.shared.job import JOB, OTHER, JobOptions
+from experiments.shared.options import option
 
-VARIANTS = ("frozen_weights", "weights_only", "full", "custom")
+METHODS = ("frozen_weights", "weights_only", "full", "custom")
 BASELINES = ("mean_1nn", "mean_logistic", "dtw_1nn", "dba_centroid", "encoder_logits")
 SYNTHETIC = ("k400", "ssv2", "hmdb51")
 
 _DATA = "Data"
 _MODEL = "Model"
 _TRAINING = "Training"
-_JOB = "The job and its output folder"
-_OTHER = "Instead of training"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(Options):
+class Settings(JobOptions):
     """Everything the job can be told. `--help` says what each field means.
 
     Raises:
-        ValueError: a value that its flag does not allow, or two that do not go together.
+        UserError: a value that its flag does not allow, or two that do not go together.
     """
+
+    FORMER: ClassVar[Mapping[str, str]] = {
+        "--variants": "--methods",
+        "--predict_variant": "--predict_method",
+    }
 
     data_dir: str = option(
         "",
         _DATA,
         "Folder of the data set, in the layout that --layout names.",
         changes_result=False,
+        path=True,
     )
     layout: str = option(
         "index",
         _DATA,
         "index: index.csv (id,path,label,split) and one .npy [T, F] a video; dejavid: the files of "
-        "the authors' code; spoken_digits: the real data that comes with this repository.",
-        choices=("index", "dejavid", "spoken_digits"),
+        "the authors' code; ts: NAME_TRAIN.ts and NAME_TEST.ts of the UEA and UCR archives; "
+        "spoken_digits: the real data that comes with this repository.",
+        choices=("index", "dejavid", "ts", "spoken_digits"),
     )
     feats_dir: str = option(
         "",
         _DATA,
         "With --layout=dejavid: the folder of the extracted features, where it is not --data_dir.",
         changes_result=False,
+        path=True,
     )
     split_seed: int = option(
         0, _DATA, "Seed of the split into training and test (spoken_digits only).", minimum=0
@@ -64,18 +74,19 @@ class Settings(Options):
     )
 
     num_steps: int = option(8, _MODEL, "T_c, the time steps of a centroid.", minimum=1)
-    variants: tuple[str, ...] = option(
+    methods: tuple[str, ...] = option(
         ("frozen_weights", "weights_only", "full"),
         _MODEL,
         "What to learn, one run each a seed. frozen_weights: the centroids; weights_only: the "
         "weights; full: both; custom: what --learn_centroids and --learn_weights say.",
-        choices=VARIANTS,
+        choices=METHODS,
+        grows=True,
     )
     learn_centroids: bool = option(
-        True, _MODEL, "Learn the centroids, in the variant custom (no other reads this)."
+        True, _MODEL, "Learn the centroids, with the method custom (no other reads this)."
     )
     learn_weights: bool = option(
-        True, _MODEL, "Learn the weights, in the variant custom (no other reads this)."
+        True, _MODEL, "Learn the weights, with the method custom (no other reads this)."
     )
     weight_init: str = option(
         "ones",
@@ -104,8 +115,15 @@ class Settings(Options):
         100, _MODEL, "Most iterations of that average (DBA); it stops at a fixed point.", minimum=1
     )
 
-    epochs: int = option(36, _TRAINING, "Passes over the training split.", minimum=1)
-    batch_size: int = option(48, _TRAINING, "Samples a step.", minimum=1)
+    epochs: int = option(
+        36,
+        _TRAINING,
+        "Passes over the training split. A finished job that is resumed with more goes on, at the "
+        "learning rates of the new number.",
+        minimum=1,
+        grows=True,
+    )
+    batch_size: int = option(48, _TRAINING, "Samples a step, of all devices together.", minimum=1)
     learning_rate: float = option(
         1e-3, _TRAINING, "First learning rate of the log-weights; cosine to 0 by epoch.", above=0
     )
@@ -121,82 +139,64 @@ class Settings(Options):
     seeds: tuple[int, ...] = option(
         (0,),
         _TRAINING,
-        "One run of every variant for each: samples behind the first centroids, first weights, "
-        "order of the batches.",
+        "One run of every method for each: samples behind the first centroids, first weights, "
+        "order of the batches. A job that is resumed with other seeds has both.",
         minimum=0,
+        grows=True,
     )
 
     out_dir: str = option(
-        "runs/dejavid", _JOB, "Where everything is written.", changes_result=False
-    )
-    resume: bool = option(
-        False,
-        _JOB,
-        "Go on from the checkpoints in --out_dir; finished runs are not repeated.",
-        changes_result=False,
-    )
-    keep_checkpoints: int = option(
-        2,
-        _JOB,
-        "How many of the newest checkpoints of a run to keep.",
-        minimum=1,
-        changes_result=False,
+        "runs/dejavid", JOB, "Folder where everything is written.", changes_result=False, path=True
     )
     baselines: tuple[str, ...] = option(
         ("mean_1nn", "mean_logistic", "dba_centroid"),
-        _JOB,
+        JOB,
         "Which to report beside the runs (empty: none). dtw_1nn compares every test sequence with "
         "every training sequence: for small data. encoder_logits needs --encoder_logits.",
         choices=BASELINES,
+        grows=True,
     )
     check_data: bool = option(
         True,
-        _JOB,
+        JOB,
         "Read every sequence once before training, so that a damaged file is known by then.",
         changes_result=False,
     )
     num_threads: int = option(
         4,
-        _JOB,
+        JOB,
         "Batches read ahead, each by a thread; 0 reads in the main thread, best for small data.",
         minimum=0,
         changes_result=False,
     )
-    traceback: bool = option(
-        False, _JOB, "Show where in the code an error was found, too.", changes_result=False
-    )
 
     predict: str = option(
         "",
-        _OTHER,
-        "Classify this .npy [T, F] with the newest checkpoint in --out_dir, and end. The other "
-        "settings are read from that folder.",
+        OTHER,
+        "Classify this .npy [T, F] or .pt file, all of a folder, or those of a CSV file with a "
+        "column path, with the newest checkpoint in --out_dir, and end. The settings of the run "
+        "are read from that folder.",
         changes_result=False,
+        path=True,
     )
-    predict_variant: str = option(
+    predict_method: str = option(
         "",
-        _OTHER,
-        "Which variant classifies; by default full, or the last one trained.",
-        choices=("", *VARIANTS),
-        changes_result=False,
-    )
-    predict_seed: int = option(
-        -1,
-        _OTHER,
-        "Which seed classifies; -1: the first one trained.",
-        minimum=-1,
+        OTHER,
+        "Which method classifies; by default full, or the last one trained.",
+        choices=("", *METHODS),
         changes_result=False,
     )
     synthetic: str = option(
         "",
-        _OTHER,
-        "Measure steps/s of the training step on random data of this data set's shapes, and end.",
+        OTHER,
+        "Measure steps/s of the training step on one device, on random data of this data set's "
+        "shapes, and end.",
         choices=("", *SYNTHETIC),
         changes_result=False,
     )
     synthetic_steps: int = option(
         0,
-        _OTHER,
+        OTHER,
         "Steps to measure; 0: as many as fit in about a minute, and at least 3.",
         minimum=0,
         changes_result=False,
@@ -209,28 +209,28 @@ class Settings(Options):
 
     def _check_together(self) -> None:
         if self.synthetic and self.predict:
-            raise ValueError("--synthetic and --predict are two different jobs: give one of them")
+            raise UserError("--synthetic and --predict are two different jobs: give one of them")
         if not (self.synthetic or self.predict or self.layout == "spoken_digits" or self.data_dir):
-            raise ValueError(
+            raise UserError(
                 f"--data_dir: needed with --layout={self.layout}; give the folder of your data set "
                 "(or --flagfile=experiments/flags/demo.txt for the data that comes with this)"
             )
-        if "custom" not in self.variants:
+        if "custom" not in self.methods:
             for name in ("learn_centroids", "learn_weights"):
                 if not getattr(self, name):
-                    raise ValueError(
-                        f"--{name}=false: only the variant custom reads it, but --variants is "
-                        f"{','.join(self.variants)}; add --variants=custom"
+                    raise UserError(
+                        f"--{name}=false: only the method custom reads it, but --methods is "
+                        f"{','.join(self.methods)}; add --methods=custom"
                     )
         elif not (self.learn_centroids or self.learn_weights):
-            raise ValueError(
-                "--learn_centroids=false --learn_weights=false: the variant custom would learn "
+            raise UserError(
+                "--learn_centroids=false --learn_weights=false: the method custom would learn "
                 "nothing; leave one of them true"
             )
-        if not self.variants or not self.seeds:
-            raise ValueError("--variants and --seeds must each name at least one")
+        if not self.methods or not self.seeds:
+            raise UserError("--methods and --seeds must each name at least one")
         if "encoder_logits" in self.baselines and not self.encoder_logits:
-            raise ValueError(
+            raise UserError(
                 "--baselines=encoder_logits: needs --encoder_logits, the number of blocks of the "
                 "features that end in the encoder's logits"
             )
@@ -240,12 +240,12 @@ class Settings(Options):
         """T_c as the head has it: `num_steps`, or 1 where pooling leaves one step."""
         return 1 if self.pooling == "mean" else self.num_steps
 
-    def learned(self, variant: str) -> tuple[str, ...]:
-        """Returns the names of the head's parameters that `variant` learns."""
+    def learned(self, method: str) -> tuple[str, ...]:
+        """Returns the names of the head's parameters that `method` learns."""
         centroids, weights = {
             "frozen_weights": (True, False),
             "weights_only": (False, True),
             "full": (True, True),
             "custom": (self.learn_centroids, self.learn_weights),
-        }[variant]
+        }[method]
         return ("centroids",) * centroids + ("log_weights",) * weights

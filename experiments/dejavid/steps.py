@@ -16,6 +16,9 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments.shared.errors import UserError
+from experiments.shared.optimizers import adamw
+from experiments.shared.scaling import Scaling
 from experiments.tse.batches import Batch
 from tempalign import heads
 
@@ -25,23 +28,6 @@ T = TypeVar("T")
 
 _AXIS = "batch"
 _SHARDED, _WHOLE = PartitionSpec(_AXIS), PartitionSpec()
-
-
-class Statistics(NamedTuple):
-    """Mean and deviation of every feature: `x` goes into the head as `(x - mean) / std`.
-
-    Attributes:
-        mean: float32 [F].
-        std: float32 [F].
-    """
-
-    mean: jax.Array | np.ndarray
-    std: jax.Array | np.ndarray
-
-    @classmethod
-    def identity(cls, num_features: int) -> "Statistics":
-        """Returns the statistics that leave features as they are."""
-        return cls(np.zeros(num_features, np.float32), np.ones(num_features, np.float32))
 
 
 @dataclass(frozen=True)
@@ -66,7 +52,7 @@ class StepSpec:
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """AdamW with learning rate 1: `train_step` scales each group's update by its own rate."""
-        return optax.adamw(1.0, b1=0.9, b2=0.999, weight_decay=self.weight_decay)
+        return adamw(1.0, b1=0.9, b2=0.999, weight_decay=self.weight_decay)
 
 
 class TrainState(NamedTuple):
@@ -87,13 +73,13 @@ def batch_mesh(batch_size: int) -> Mesh | None:
     """Returns the mesh of all devices of this machine, or None if there is one.
 
     Raises:
-        ValueError: the devices cannot share a batch evenly.
+        UserError: the devices cannot share a batch evenly.
     """
     devices = jax.local_devices()
     if len(devices) == 1:
         return None
     if batch_size % len(devices):
-        raise ValueError(
+        raise UserError(
             f"--batch_size must be a multiple of {len(devices)}, the devices that jax sees, got "
             f"{batch_size} (CUDA_VISIBLE_DEVICES=0 shows it one)"
         )
@@ -148,7 +134,7 @@ def refresh_paths(spec: StepSpec, state: TrainState) -> TrainState:
 def prepare(
     x: jax.Array | np.ndarray,
     lengths: jax.Array | np.ndarray,
-    statistics: Statistics,
+    scaling: Scaling,
     pooling: str,
 ) -> tuple[jax.Array, jax.Array]:
     """Turns stored sequences into what the head takes.
@@ -156,19 +142,20 @@ def prepare(
     Args:
         x: [..., T, F] in the stored dtype.
         lengths: int [...].
-        statistics: to standardise with.
+        scaling: to standardise with.
         pooling: see `StepSpec`.
 
     Returns:
         (x float32 [..., T, F], or [..., 1, F] where pooled, lengths).
     """
-    x = (jnp.asarray(x, jnp.float32) - statistics.mean) / statistics.std
+    scaled: jax.Array = scaling.apply(jnp.asarray(x, jnp.float32))
     lengths = jnp.asarray(lengths)
     if pooling == "none":
-        return x, lengths
-    present = jnp.arange(x.shape[-2]) < lengths[..., None]
-    total = jnp.sum(jnp.where(present[..., None], x, 0), axis=-2, keepdims=True)
-    return total / lengths[..., None, None], jnp.ones_like(lengths)
+        return scaled, lengths
+    frames = jax.lax.broadcasted_iota(lengths.dtype, scaled.shape[:-1], scaled.ndim - 2)
+    present = frames < lengths[..., None]
+    total = jnp.sum(jnp.where(present[..., None], scaled, 0), axis=-2, keepdims=True)
+    return total / lengths[..., None, None].astype(total.dtype), jnp.ones_like(lengths)
 
 
 @partial(jax.jit, static_argnames="spec", donate_argnames="state")
@@ -178,7 +165,7 @@ def train_step(
     totals: jax.Array,
     batch: Batch,
     rates: Mapping[str, jax.Array | np.float32],
-    statistics: Statistics,
+    scaling: Scaling,
 ) -> tuple[TrainState, jax.Array]:
     """Takes one step of AdamW on the mean cross-entropy of the batch's valid rows.
 
@@ -188,16 +175,16 @@ def train_step(
         totals: float32 [3], sums so far: loss, correct predictions, samples.
         batch: the samples.
         rates: learning rate of each parameter by name, scalars.
-        statistics: of the features.
+        scaling: of the features.
 
     Returns:
         (the new state, totals with this batch added).
     """
 
     def gradients_and_sums(
-        learned: Params, fixed: tuple[Params, Params], batch: Batch, statistics: Statistics
+        learned: Params, fixed: tuple[Params, Params], batch: Batch, scaling: Scaling
     ) -> tuple[Params, jax.Array]:
-        x, lengths = prepare(batch.x, batch.lengths, statistics, spec.pooling)
+        x, lengths = prepare(batch.x, batch.lengths, scaling, spec.pooling)
         count = _sum_over_devices(spec, jnp.sum(batch.valid))
 
         def mean_loss(learned: Params) -> tuple[jax.Array, jax.Array]:
@@ -209,14 +196,14 @@ def train_step(
 
         # jax sums the gradients over the devices: what is learned is the same on all of them.
         (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(learned)
-        correct = jnp.sum((jnp.argmax(logits, axis=-1) == batch.labels) * batch.valid)
+        correct = jnp.sum(jnp.where(jnp.argmax(logits, axis=-1) == batch.labels, batch.valid, 0))
         loss, correct = _sum_over_devices(spec, jnp.stack([loss, correct]))
         return gradients, jnp.stack([loss * count, correct, count])
 
     learned = {name: state.params[name] for name in spec.learned}
     gradients, sums = _over_batch(
         spec, gradients_and_sums, (_WHOLE, _WHOLE, _SHARDED, _WHOLE), (_WHOLE, _WHOLE)
-    )(learned, (state.params, state.paths), batch, statistics)
+    )(learned, (state.params, state.paths), batch, scaling)
     updates, optimizer = spec.optimizer.update(gradients, state.optimizer, learned)
     learned = {name: learned[name] + rates[name] * updates[name] for name in spec.learned}
     return TrainState({**state.params, **learned}, state.paths, optimizer), totals + sums
@@ -228,17 +215,17 @@ def predict_step(
     params: Mapping[str, jax.Array | np.ndarray],
     x: jax.Array | np.ndarray,
     lengths: jax.Array | np.ndarray,
-    statistics: Statistics,
+    scaling: Scaling,
 ) -> jax.Array:
     """Returns the logits [B, C] of a batch of stored sequences [B, T, F].
 
     `spec.graphdef` is that of a head with live paths: the parameters themselves decide them.
     """
 
-    def logits(params, x, lengths, statistics):
-        x, lengths = prepare(x, lengths, statistics, spec.pooling)
+    def logits(params, x, lengths, scaling):
+        x, lengths = prepare(x, lengths, scaling, spec.pooling)
         return nnx.merge(spec.graphdef, params)(x, lengths=lengths)
 
     return _over_batch(spec, logits, (_WHOLE, _SHARDED, _SHARDED, _WHOLE), _SHARDED)(
-        params, x, lengths, statistics
+        params, x, lengths, scaling
     )

@@ -9,8 +9,9 @@ import numpy as np
 from flax import nnx
 
 from experiments.dejavid.settings import Settings
-from experiments.dejavid.steps import Statistics, StepSpec, init_state, split_head, train_step
+from experiments.dejavid.steps import StepSpec, init_state, split_head, train_step
 from experiments.shared.progress import progress
+from experiments.shared.scaling import Scaling
 from experiments.shared.tables import Table
 from experiments.tse.batches import Batch
 from tempalign import heads
@@ -22,7 +23,7 @@ _FEWEST_STEPS = 3
 
 
 def measure_throughput(settings: Settings) -> str:
-    """Times steps of training at the shapes that `settings.synthetic` names.
+    """Times steps of training, on one device, at the shapes that `settings.synthetic` names.
 
     Both parameters are learned, weights start normal; paths, moves and weight decay are the
     settings'. Shapes, batch and learning rate are those of the data set, not of the settings. The
@@ -49,7 +50,7 @@ def measure_throughput(settings: Settings) -> str:
     spec = StepSpec(graphdef, ("centroids", "log_weights"), "none", settings.weight_decay)
     state, totals = init_state(spec, params, paths), jnp.zeros(3)
     del head, params, paths  # the state has copies: on a GPU their memory is wanted
-    scaling = jax.tree.map(jnp.asarray, Statistics.identity(shapes.num_features))
+    scaling = jax.tree.map(jnp.asarray, Scaling.identity(shapes.num_features))
     rate = shapes.log_weight_lr
     rates = {"centroids": np.float32(rate / 3), "log_weights": np.float32(rate)}
     pool = [_random_batch(shapes, seed) for seed in range(_POOL)]
@@ -85,7 +86,8 @@ def measure_throughput(settings: Settings) -> str:
             f"batch {shapes.batch} x T {shapes.num_frames} x N_f {shapes.num_features}, "
             f"centroids {shapes.num_classes} x {shapes.num_steps}",
         ),
-        ("device", f"{device.device_kind} ({device.platform}), one of {jax.device_count()}"),
+        ("measured on", f"1 of {jax.device_count()} x {device.device_kind} ({device.platform})"),
+        ("that batch", "all on this device (a job divides --batch_size among its devices)"),
         ("versions", f"Python {platform.python_version()}, jax {jax.__version__}"),
         ("compilation and first step", f"{compile_seconds:.1f} s"),
         ("steps timed", f"{num_steps}"),

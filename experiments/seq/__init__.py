@@ -1,1 +1,1 @@
-"""SEQ on images: virtual sequences, frozen features, episodes, training, report."""
+"""SEQ (Support-Exemplar-Query): what its two experiments share."""

@@ -1,23 +1,28 @@
-"""The report of a job: the tables, what they say, and the pictures."""
+"""What reports on SEQ have in common: comparisons, their tables and words, curves and sweeps."""
 
-import dataclasses
-import os
 import statistics
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+from matplotlib.figure import Figure
 
-from experiments.seq import pictures
-from experiments.seq.dataset import ImageDataset
-from experiments.seq.episodes import Sampler
-from experiments.seq.results import NAMES, RunResult
-from experiments.seq.settings import SWEEPS, Settings
-from experiments.shared.reports import Report, percent, seconds
-from experiments.shared.tables import Table
+from experiments.seq.results import RunResult, by_method, by_value
+from experiments.seq.settings import SWEEPS
+from experiments.shared import charts
+from experiments.shared.comparison import (
+    Comparison,
+    Statistic,
+    compare,
+    comparisons_note,
+    comparisons_table,
+)
+from experiments.shared.pictures import Drawing, Picture
+from experiments.shared.reports import sessions_of
+from experiments.shared.tables import Table, percent, seconds
 
-METRICS = {"image_accuracy": "test images", "sequence_accuracy": "virtual test sequences"}
+Pairs = Sequence[tuple[RunResult, RunResult]]
+
 PAIRS = (
     ("trajectory", "baseline"),
     ("seq", "baseline"),
@@ -30,258 +35,231 @@ SWEEP_TITLES = {
     "gamma": "temperature gamma",
     "alpha": "weight alpha of the cross-entropy",
 }
-
-_DRAWS = 1000
-
-
-def write_report(
-    out_dir: str | os.PathLike,
-    dataset: ImageDataset,
-    settings: Settings,
-    sampler: Sampler,
-    runs: Sequence[RunResult],
-) -> str:
-    """Writes report.json, the pictures and report.md.
-
-    Args:
-        out_dir: an existing folder.
-        dataset: what the runs were trained and evaluated on.
-        settings: of the job.
-        sampler: of the first seed; the picture of exemplars shows its first episode.
-        runs: of all variants and seeds.
-
-    Returns:
-        The tables, with what they say and how to read them, in plain text for a terminal.
-
-    Raises:
-        OSError: the folder cannot be written to. Reports of an earlier job are then unharmed.
-    """
-    differences = paired_differences(dataset, runs)
-    tables = {"Results": results_table(runs)}
-    if differences:
-        tables["Differences with the same seeds"] = _differences_table(differences)
-    for name in SWEEPS:
-        if any(run.variant.swept == name for run in runs):
-            tables[f"SEQ by {SWEEP_TITLES[name]}"] = sweep_table(runs, name)
-    report = Report(
-        title=f"SEQ on {dataset.name}",
-        verdict=verdict(runs),
-        tables=tables,
-        settings=settings,
-        notes=_notes(dataset, settings, runs),
-        about_data=dataset.note,
-        facts={"Data": _data_fact(dataset, settings, sampler)},
-        numbers={
-            "runs": [_numbers(run) for run in runs],
-            "differences": [dataclasses.asdict(one) for one in differences],
-            "skipped_images": list(dataset.skipped),
-        },
-        pictures=pictures.draw_all(Path(out_dir), dataset, settings, sampler, runs),
-    )
-    return report.write(Path(out_dir))
+_IN_VERDICT = ("trajectory", "baseline", "seq_no_align")
 
 
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """A method minus another, each seed with itself.
+def method_names(baseline: str) -> dict[str, str]:
+    """Returns what reports call the methods; what the baseline is differs between the rooms."""
+    return {
+        "baseline": baseline,
+        "trajectory": "+ feature trajectory",
+        "seq": "+ feature trajectory + SEQ",
+        "seq_no_align": "SEQ without align",
+        "seq_no_smooth": "SEQ without smooth",
+    }
+
+
+class Results:
+    """The trained runs of a job, compared.
 
     Attributes:
-        method: the one.
-        other: the other.
-        seeds: differences by seed of every metric, as fractions.
-        interval: 95 % interval of the mean difference on test images when those are drawn anew
-            (bootstrap).
+        runs: all of them.
+        names: of the methods.
+        metrics: how to name what was measured.
+        groups: by method, in the order of their seeds, without those of sweeps.
+        comparisons: of every pair of methods, by metric.
     """
 
-    method: str
-    other: str
-    seeds: dict[str, list[float]]
-    interval: tuple[float, float]
+    def __init__(
+        self,
+        runs: Sequence[RunResult],
+        *,
+        names: Mapping[str, str],
+        metrics: Mapping[str, str],
+        unit: str,
+        units: np.ndarray,
+        statistic: Mapping[str, Callable[[Pairs], Statistic]],
+    ) -> None:
+        """Compares the methods that were trained with the same seeds.
 
+        Args:
+            runs: of all variants and seeds.
+            names: of the methods, see `method_names`.
+            metrics: keys of the histories, and how to name them.
+            unit: see `experiments.shared.comparison.compare`.
+            units: likewise.
+            statistic: by metric, of pairs of runs; a metric without is shown, but nothing is
+                claimed of it.
+        """
+        self.runs, self.names, self.metrics = runs, names, metrics
+        self.groups = by_method(runs)
+        self._unit, self._claimed = unit, tuple(statistic)
+        self.comparisons: dict[tuple[str, str], dict[str, Comparison]] = {}
+        for method, other in PAIRS:
+            if method in self.groups and other in self.groups:
+                pairs = list(zip(self.groups[method], self.groups[other], strict=True))
+                self.comparisons[method, other] = {
+                    metric: compare(
+                        [one.last[metric] - two.last[metric] for one, two in pairs],
+                        unit=unit,
+                        # All of one unit: no interval.
+                        units=units if metric in statistic else np.zeros_like(units),
+                        statistic=statistic[metric](pairs) if metric in statistic else _nothing,
+                    )
+                    for metric in metrics
+                }
 
-def results_table(runs: Sequence[RunResult]) -> Table:
-    """Returns one row a method: mean and spread over seeds."""
-    rows = [
-        (
-            NAMES[method],
-            *(percent([run.last[metric] for run in group]) for metric in METRICS),
-            seconds(statistics.fmean(run.seconds for run in group)),
-        )
-        for method, group in by_method(runs).items()
-    ]
-    return Table(("method", *METRICS.values(), "seconds"), tuple(rows))
+    def mean(self, method: str, metric: str) -> float:
+        """Returns the mean of a metric over seeds after the last epoch."""
+        return statistics.fmean(run.last[metric] for run in self.groups[method])
 
+    @property
+    def shown(self) -> str:
+        """The method that a report is about: SEQ, or the last one where it was not trained."""
+        return "seq" if "seq" in self.groups else next(reversed(self.groups))
 
-def paired_differences(dataset: ImageDataset, runs: Sequence[RunResult]) -> list[Difference]:
-    """Returns the differences between methods that were trained with the same seeds."""
-    groups, found = by_method(runs), []
-    for method, other in PAIRS:
-        if method not in groups or other not in groups:
-            continue
-        pairs = list(zip(groups[method], groups[other], strict=True))
-        by_metric = {
-            metric: [one.last[metric] - two.last[metric] for one, two in pairs]
-            for metric in METRICS
+    def row(self, method: str) -> tuple[str, ...]:
+        """Returns the cells of a method: its name, the metrics, seconds."""
+        group = self.groups[method]
+        took = statistics.fmean(run.trained.seconds for run in group)
+        cells = (percent([run.last[metric] for run in group]) for metric in self.metrics)
+        return self.names[method], *cells, seconds(took)
+
+    def tables(self) -> dict[str, Table]:
+        """Returns the differences, and what each sweep gave, by heading."""
+        found: dict[str, Table] = {}
+        comparisons = {
+            f"{self.names[method]} minus {self.names[other]}": by_metric
+            for (method, other), by_metric in self.comparisons.items()
         }
-        found.append(Difference(method, other, by_metric, _interval(dataset.test.labels, pairs)))
-    return found
+        heading = "Differences with the same seeds"
+        if comparisons and len(self._claimed) == 1:
+            first = self._claimed[0]
+            metrics = {first: self.metrics[first], **self.metrics}
+            found[heading] = comparisons_table(comparisons, metrics)
+        elif comparisons:
+            for metric in self._claimed:
+                title = self.metrics[metric]
+                found[f"{heading}: {title}"] = comparisons_table(comparisons, {metric: title})
+        for name in self._swept():
+            rows = [
+                (f"{value:g}", *(percent([run.last[key] for run in group]) for key in self.metrics))
+                for value, group in by_value(self.runs, name).items()
+            ]
+            title = SWEEP_TITLES[name]
+            found[f"SEQ by {title}"] = Table((title, *self.metrics.values()), tuple(rows))
+        return found
 
+    def verdict(self, metric: str, lead: str) -> str:
+        """Says from the numbers where SEQ helps and where not.
 
-def sweep_table(runs: Sequence[RunResult], name: str) -> Table:
-    """Returns one row a value of the swept parameter; that of the main table is among them."""
-    rows = [
-        (f"{value:g}", *(percent([run.last[metric] for run in group]) for metric in METRICS))
-        for value, group in by_value(runs, name).items()
-    ]
-    return Table((SWEEP_TITLES[name], *METRICS.values()), tuple(rows))
-
-
-def by_method(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """Returns the runs of each method without those of a sweep, in the order of their seeds."""
-    groups: dict[str, list[RunResult]] = {}
-    for run in runs:
-        if not run.variant.swept:
-            groups.setdefault(run.variant.method, []).append(run)
-    return groups
-
-
-def by_value(runs: Sequence[RunResult], name: str) -> dict[float, list[RunResult]]:
-    """Returns the runs of SEQ by the values of a swept parameter, in rising order."""
-    groups: dict[float, list[RunResult]] = {}
-    for run in runs:
-        if run.variant.method == "seq" and run.variant.swept in ("", name):
-            groups.setdefault(getattr(run.variant, name), []).append(run)
-    return dict(sorted(groups.items()))
-
-
-def verdict(runs: Sequence[RunResult]) -> str:
-    """Says from the numbers where SEQ helps and where not.
-
-    Args:
-        runs: the trained runs.
-
-    Returns:
-        A sentence or two for each way of testing, after the last epoch.
-    """
-    groups = by_method(runs)
-    shown = "seq" if "seq" in groups else next(reversed(groups))
-    text = []
-    for metric, name in METRICS.items():
-        means = {m: statistics.fmean(r.last[metric] for r in group) for m, group in groups.items()}
-        sentence = f"On {name}, {NAMES[shown]} classifies {100 * means[shown]:.2f} % correctly"
-        compared = [
-            f"against {NAMES[other]} ({100 * means[other]:.2f} %) "
-            + _compared(
-                [
-                    one.last[metric] - two.last[metric]
-                    for one, two in zip(groups[shown], groups[other], strict=True)
-                ]
-            )
-            for other in ("trajectory", "baseline", "seq_no_align")
-            if other in groups and shown == "seq"
+        Args:
+            metric: one that may be claimed of.
+            lead: begins the sentence, with {method} and {percent}.
+        """
+        shown = self.shown
+        parts = [
+            lead.format(method=self.names[shown], percent=f"{100 * self.mean(shown, metric):.2f}")
         ]
-        text.append("; ".join([sentence, *compared]) + ".")
-    return " ".join(text)
+        for other in _IN_VERDICT:
+            if (shown, other) in self.comparisons:
+                parts.append(
+                    f"against {self.names[other]} ({100 * self.mean(other, metric):.2f} %) "
+                    + self.comparisons[shown, other][metric].sentence()
+                )
+        return "; ".join(parts) + "."
 
+    def seeds_note(self) -> str:
+        """Returns how many seeds there are, and which."""
+        seeds = sorted({run.seed for run in self.runs})
+        named = ", ".join(map(str, seeds))
+        if len(seeds) == 1:
+            return f"One seed ({named}), no spread"
+        return f"Mean ± sample standard deviation over {len(seeds)} seeds ({named})"
 
-def points(values: Sequence[float]) -> str:
-    """Returns signed mean and, of several, sample standard deviation, in percentage points."""
-    text = f"{100 * statistics.fmean(values):+.2f}"
-    return f"{text} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else text
+    def notes(self) -> list[str]:
+        """Returns how to read the comparisons."""
+        return [comparisons_note(self._unit)] if self.comparisons else []
 
+    def numbers(self) -> dict[str, Any]:
+        """Returns everything behind the tables, for report.json."""
+        return {
+            "runs": [
+                {
+                    **run.variant.about(),
+                    "seed": run.seed,
+                    "seconds": run.trained.seconds,
+                    "history": run.history,
+                }
+                for run in self.runs
+            ],
+            "differences": [
+                {
+                    "method": method,
+                    "other": other,
+                    "seeds": {name: list(one.differences) for name, one in by_metric.items()},
+                    **{name: by_metric[name].to_json() for name in self._claimed},
+                }
+                for (method, other), by_metric in self.comparisons.items()
+            ],
+        }
 
-def _compared(values: Sequence[float]) -> str:
-    """What the differences of the seeds allow to say."""
-    mean, count = statistics.fmean(values), len(values)
-    if count < 2:
-        return f"{points(values)} points, of which one seed says nothing about chance"
-    better, worse = sum(value > 0 for value in values), sum(value < 0 for value in values)
-    change = f"{points(values)} points (better with {better}, worse with {worse} of {count} seeds)"
-    # The 95 % interval of the mean by Student's t.
-    if abs(mean) <= stats.t.ppf(0.975, count - 1) * statistics.stdev(values) / count**0.5:
-        return f"{change}, which so few seeds may give by chance: no difference is shown"
-    return f"{change}: it {'helps' if mean > 0 else 'hurts'} here"
+    def sessions(self) -> list[dict[str, Any]]:
+        """Returns which machines trained the runs."""
+        return sessions_of(run.trained for run in self.runs)
 
+    def learning_curves(self, panels: Sequence[charts.Panel], caption: str) -> Drawing:
+        """Returns the drawing of the learning curves of all methods.
 
-def _interval(
-    labels: np.ndarray, pairs: Sequence[tuple[RunResult, RunResult]]
-) -> tuple[float, float]:
-    """Draws test images with replacement; a seeded bootstrap."""
-    of_image = np.mean(
-        [
-            (one.image_predictions == labels).astype(float) - (two.image_predictions == labels)
-            for one, two in pairs
-        ],
-        axis=0,
-    )
-    rng = np.random.default_rng(0)
-    means = [of_image[rng.integers(len(labels), size=len(labels))].mean() for _ in range(_DRAWS)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+        Args:
+            panels: one for each thing to draw.
+            caption: what they show; how to read bands is added.
+        """
 
+        def drawing() -> tuple[Figure, Picture]:
+            histories = {
+                self.names[method]: [run.history for run in group]
+                for method, group in self.groups.items()
+            }
+            several = len({run.seed for run in self.runs}) > 1
+            bands = " Lines are means over seeds, bands one sample standard deviation." * several
+            picture = Picture("learning_curves.png", "Learning curves", caption + bands)
+            return charts.curves(histories, panels), picture
 
-def _differences_table(differences: Sequence[Difference]) -> Table:
-    rows = []
-    for one in differences:
-        values = one.seeds["image_accuracy"]
-        low, high = one.interval
-        rows.append(
-            (
-                f"{NAMES[one.method]} minus {NAMES[one.other]}",
-                *(points(one.seeds[metric]) for metric in METRICS),
-                f"{sum(value > 0 for value in values)} of {len(values)}",
-                f"{100 * low:+.2f} to {100 * high:+.2f}",
+        return drawing
+
+    def sweeps(self) -> list[tuple[str, Drawing]]:
+        """Returns the drawing of each sweep, by its file."""
+        return [(f"sweep_{name}.png", self._sweep_drawing(name)) for name in self._swept()]
+
+    def _swept(self) -> list[str]:
+        return [name for name in SWEEPS if any(run.variant.swept == name for run in self.runs)]
+
+    def _sweep_drawing(self, name: str) -> Drawing:
+        def drawing() -> tuple[Figure, Picture]:
+            groups = by_value(self.runs, name)
+            lines = {
+                f"SEQ, {self.metrics[metric]}": {
+                    value: [100 * run.last[metric] for run in group]
+                    for value, group in groups.items()
+                }
+                for metric in self._claimed
+            }
+            # What SEQ adds to has none of the parameters that are swept but alpha.
+            plain = {
+                f"{self.names['trajectory']}, {self.metrics[metric]}": 100
+                * self.mean("trajectory", metric)
+                for metric in self._claimed
+                if "trajectory" in self.groups
+            }
+            figure = charts.sweep(
+                lines,
+                x_label=SWEEP_TITLES[name],
+                y_label="percent",
+                log=name != "num_support",
+                references=plain,
             )
-        )
-    columns = ("points", *METRICS.values(), "seeds better (images)", "images, 95 % over images")
-    return Table(columns, tuple(rows))
+            caption = (
+                f"SEQ by {SWEEP_TITLES[name]}, mean and one sample standard deviation over seeds."
+                + " Grey lines: what it is added to, with the job's own values." * bool(plain)
+                + " The axis does not begin at 0."
+            )
+            return figure, Picture(f"sweep_{name}.png", f"Sweep of {name}", caption)
+
+        return drawing
 
 
-def _numbers(run: RunResult) -> dict:
-    variant = dataclasses.asdict(run.variant)
-    return {**variant, "seed": run.seed, "seconds": run.seconds, "history": run.history}
-
-
-def _notes(dataset: ImageDataset, settings: Settings, runs: Sequence[RunResult]) -> list[str]:
-    named = ", ".join(map(str, settings.seeds))
-    several = len(settings.seeds) > 1
-    spread = f"mean ± sample standard deviation over {len(settings.seeds)} seeds ({named})"
-    drawn = f", {settings.train_per_class} training images a class drawn by the seed"
-    notes = [
-        f"Percent of {len(dataset.test):,} test images of {len(dataset.class_names)} classes, "
-        "after the last epoch; no epoch was chosen by its result.",
-        "test images: the image as it is, which is the paper's static classifier. Virtual test "
-        f"sequences: one seeded sequence of {settings.tau} frames of each test image, "
-        "probabilities averaged over its frames.",
-        f"{spread if several else f'One seed ({named}), no spread'}. Methods of a seed share first "
-        f"weights, query images and sequences{drawn if settings.train_per_class else ''}.",
-        "Each method is one linear layer on the same frozen features; an epoch is "
-        f"{settings.episodes} episodes, and every method takes as many steps on as many query "
-        "images. Support images, from which no gradient comes, are seen with align only.",
-        "Whether sequences or SEQ make the difference: + feature trajectory has the sequences and "
-        "cross-entropy alone.",
-    ]
-    if several and len(by_method(runs)) > 1:
-        notes.append(
-            "95 % over images: how far the mean difference moves when other test images are drawn "
-            "from these (bootstrap); the standard deviation over seeds does not cover that."
-        )
-        notes.append(
-            "Helps or hurts is said where the 95 % interval of the mean of the paired differences "
-            "(Student's t over seeds) does not contain 0."
-        )
-    if dataset.skipped:
-        notes.append(
-            f"{len(dataset.skipped)} images do not decode and were left out: metrics.jsonl and "
-            "report.json name them."
-        )
-    return notes
-
-
-def _data_fact(dataset: ImageDataset, settings: Settings, sampler: Sampler) -> str:
-    return (
-        f"{dataset.name}: {len(dataset.train):,} training images, {settings.draws} virtual "
-        f"sequences of {settings.tau} frames of each, and {len(dataset.test):,} test images of "
-        f"{len(dataset.class_names)} classes, {settings.image_size} x {settings.image_size}; "
-        f"{len(sampler.mean):,} features by {settings.encoder}"
-    )
+def _nothing(rows: np.ndarray) -> float:
+    """Of what nothing is claimed."""
+    del rows
+    return float("nan")

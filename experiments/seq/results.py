@@ -1,22 +1,17 @@
-"""What a trained run leaves behind: the report is written from these alone."""
+"""What is trained, and what a trained run leaves behind: reports are written from this alone."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from experiments.seq.settings import Settings
-
-NAMES = {
-    "baseline": "baseline (original images)",
-    "trajectory": "+ feature trajectory",
-    "seq": "+ feature trajectory + SEQ",
-    "seq_no_align": "SEQ without align",
-    "seq_no_smooth": "SEQ without smooth",
-}
+from experiments.seq.settings import SWEEPS, SeqOptions
+from experiments.seq.steps import Snapshot, Tested
+from experiments.shared.options import to_text
+from experiments.shared.run import Entry, Trained
+from experiments.shared.scaling import Scaling
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Variant:
     """What is trained: a method, with the values that a sweep may change.
 
@@ -34,53 +29,83 @@ class Variant:
     alpha: float
     swept: str = ""
 
+    @classmethod
+    def of(cls, options: SeqOptions, method: str, **changes: Any) -> "Variant":
+        """Returns a method with the job's own values, but for `changes`."""
+        values = {name: getattr(options, name) for name in SWEEPS}
+        return cls(method, **(values | changes))
+
     @property
     def name(self) -> str:
-        """Names the variant in folders and logs."""
+        """Names the variant in folders and logs; to the last digit of a swept value."""
         if not self.swept:
             return self.method
-        return f"{self.method}-{self.swept}{getattr(self, self.swept):g}"
+        return f"{self.method}-{self.swept}{to_text(getattr(self, self.swept))}"
+
+    def run_name(self, seed: int) -> str:
+        """Names the run of this variant with a seed."""
+        return f"{self.name}-seed{seed}"
+
+    def about(self) -> dict[str, Any]:
+        """Returns all of it, for logs and reports."""
+        return dataclasses.asdict(self)
 
 
-def main_variant(settings: Settings, method: str) -> Variant:
-    """Returns a method with the job's own values."""
-    return Variant(method, settings.num_support, settings.gamma, settings.alpha)
-
-
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class RunResult:
-    """One trained run: one variant with one seed. Arrays are those of the last epoch.
+    """One trained run: one variant with one seed.
 
     Attributes:
         variant: what was trained.
-        seed: of the first weights, the training images and the episodes.
-        seconds: wall-clock seconds with compilation and evaluation, without the features.
-        history: one dict an epoch, with the keys epoch (from 1), the loss and its terms (align,
-            cross_entropy, smooth; None where a method does not compute it), image_accuracy and
-            sequence_accuracy (fractions of the test split), learning_rate and seconds.
-        image_predictions: int ``[N_test]``, the classes of the plain test images.
-        sequence_predictions: int ``[N_test]``, of the probabilities averaged over a sequence.
-        params: of the head, by name.
-        mean: float32 ``[F]``, subtracted from the features.
-        std: float32 ``[F]``, dividing them.
+        seed: of the first weights and the episodes.
+        trained: the run itself. Its history has an entry an epoch: the loss and its terms (align,
+            cross_entropy, smooth; None where a method does not compute it), the metrics of the room
+            (fractions in [0, 1]) and learning_rate.
     """
 
     variant: Variant
     seed: int
-    seconds: float
-    history: list[dict]
-    image_predictions: np.ndarray
-    sequence_predictions: np.ndarray
-    params: dict
-    mean: np.ndarray
-    std: np.ndarray
+    trained: Trained[Snapshot]
 
     @property
-    def last(self) -> dict:
+    def history(self) -> list[Entry]:
+        """One entry an epoch."""
+        return self.trained.history
+
+    @property
+    def last(self) -> Entry:
         """The history entry of the last epoch."""
-        return self.history[-1]
+        return self.trained.last
+
+    @property
+    def tested(self) -> Tested:
+        """What the last parameters say of the test split."""
+        return self.trained.state.tested
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The last parameters of the head, by name."""
+        return self.trained.state.state.params
+
+    @property
+    def scaling(self) -> Scaling:
+        """What features are standardised with before the head."""
+        return self.trained.state.scaling
 
 
-def run_folder(out_dir: Path | str, variant: Variant, seed: int) -> Path:
-    """Returns the folder of a run's checkpoints in an output folder."""
-    return Path(out_dir) / "checkpoints" / f"{variant.name}-seed{seed}"
+def by_method(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Returns the runs of each method without those of a sweep, in the order of their seeds."""
+    groups: dict[str, list[RunResult]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        if not run.variant.swept:
+            groups.setdefault(run.variant.method, []).append(run)
+    return groups
+
+
+def by_value(runs: Sequence[RunResult], name: str) -> dict[float, list[RunResult]]:
+    """Returns the runs of SEQ by the values of a swept parameter, in rising order."""
+    groups: dict[float, list[RunResult]] = {}
+    for run in runs:
+        if run.variant.method == "seq" and run.variant.swept in ("", name):
+            groups.setdefault(getattr(run.variant, name), []).append(run)
+    return dict(sorted(groups.items()))

@@ -1,5 +1,6 @@
-"""The compiled steps of training and scoring, and what they work on."""
+"""The compiled step of training, and what it works on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,13 +11,32 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.seq.episodes import Episode
-from experiments.seq.settings import Settings
+from experiments.seq.settings import SeqOptions
+from experiments.shared.optimizers import adamw
+from experiments.shared.scaling import Scaling
 from tempalign import heads
 
 Params = dict[str, Any]
+Tested = dict[str, np.ndarray]
 
-_SCORED_AT_ONCE = 256  # images: one compilation for splits of every size
+
+class Episode(NamedTuple):
+    """The arrays of one step.
+
+    Attributes:
+        query: ``[B, T, F]``, sequences to learn from; T is 1 for single images.
+        labels: int32 ``[B]``, the class of each query, whose exemplar it is aligned to.
+        support: ``[K, N, tau, F]``, sequences of K classes; not read where nothing is aligned.
+        classes: int32 ``[K]``, the classes of the support.
+        frame_labels: int32 ``[B, T]`` where frames have classes of their own; otherwise None, and
+            the cross-entropy is that of the sequence.
+    """
+
+    query: np.ndarray
+    labels: np.ndarray
+    support: np.ndarray
+    classes: np.ndarray
+    frame_labels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,7 @@ class StepSpec:
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """AdamW with learning rate 1: `train_step` scales its update by the rate."""
-        return optax.adamw(1.0, b1=0.9, b2=0.999, weight_decay=self.weight_decay)
+        return adamw(1.0, b1=0.9, b2=0.999, weight_decay=self.weight_decay)
 
 
 class TrainState(NamedTuple):
@@ -55,29 +75,33 @@ class TrainState(NamedTuple):
     optimizer: optax.OptState
 
 
-class Scaling(NamedTuple):
-    """What features are standardised with, each float32 ``[F]``."""
+class Snapshot(NamedTuple):
+    """What is known after an epoch.
 
-    mean: np.ndarray | jax.Array
-    std: np.ndarray | jax.Array
+    Attributes:
+        state: parameters and optimiser.
+        scaling: what features are standardised with before the head.
+        tested: what these parameters say of the test split, by name; see the room's run.
+    """
 
-    def apply(self, features: np.ndarray | jax.Array) -> jax.Array:
-        """Returns stored features ``[..., F]`` as the head takes them."""
-        return (jnp.asarray(features, jnp.float32) - self.mean) / self.std
+    state: TrainState
+    scaling: Scaling
+    tested: Tested
 
 
 def make_spec(
-    settings: Settings, method: str, num_features: int, num_classes: int, seed: int
+    options: SeqOptions, method: str, num_features: int, num_classes: int, seed: int
 ) -> tuple[StepSpec, TrainState]:
     """Returns what a method is compiled for, and its first state: the same for all of a seed."""
-    head = heads.SeqClassifier(num_features, num_classes, rngs=nnx.Rngs(seed))
-    graphdef, params = nnx.split(head)
+    graphdef, params = nnx.split(
+        heads.SeqClassifier(num_features, num_classes, rngs=nnx.Rngs(seed))
+    )
     spec = StepSpec(
         graphdef,
         align=method in ("seq", "seq_no_smooth"),
         smooth=method in ("seq", "seq_no_align"),
-        iterations=settings.exemplar_iterations,
-        weight_decay=settings.weight_decay,
+        iterations=options.exemplar_iterations,
+        weight_decay=options.weight_decay,
     )
     arrays = nnx.to_pure_dict(params)
     # The state's buffers are given to each step for reuse, so no two may be the same one.
@@ -101,7 +125,7 @@ def train_step(
         state: the state so far; its buffers are reused.
         totals: float32 [4], sums so far: loss, align, cross-entropy, smoothness.
         episode: its queries and support.
-        scaling: of the features.
+        scaling: of the features of the episode.
         weights: (alpha, beta, gamma).
         rate: the learning rate.
 
@@ -113,15 +137,22 @@ def train_step(
     def loss_of(params: Params) -> tuple[jax.Array, jax.Array]:
         head = nnx.merge(spec.graphdef, params)
         classes = head.linear.out_features
-        query = scaling.apply(episode.query)
+        query = scaling.apply(episode.query.astype(jnp.float32))
         # Exemplars of the classes of the episode; those of others are not looked at.
         exemplars = jnp.zeros((classes, query.shape[1], classes))
         if spec.align:
-            found = head.exemplars(
-                scaling.apply(episode.support), gamma=gamma, num_iters=spec.iterations
-            )
+            support = scaling.apply(episode.support.astype(jnp.float32))
+            found = head.exemplars(support, gamma=gamma, num_iters=spec.iterations)
             exemplars = exemplars.at[episode.classes].set(found)
-        terms = head.loss(query, episode.labels, exemplars, alpha=alpha, beta=beta, gamma=gamma)
+        terms = head.loss(
+            query,
+            episode.labels,
+            exemplars,
+            alpha=alpha,
+            beta=beta,
+            gamma=gamma,
+            sequence_labels=episode.frame_labels,
+        )
         align = terms.align if spec.align else jnp.zeros(())
         smooth = terms.smooth if spec.smooth else jnp.zeros(())
         total = align + alpha * terms.cross_entropy + beta * smooth
@@ -133,21 +164,20 @@ def train_step(
     return TrainState(params, optimizer), totals + terms
 
 
-@partial(jax.jit, static_argnames="graphdef")
-def _probabilities(
-    graphdef: nnx.GraphDef, params: Params, frames: jax.Array, scaling: Scaling
-) -> jax.Array:
-    return jnp.mean(jax.nn.softmax(nnx.merge(graphdef, params)(scaling.apply(frames))), axis=1)
-
-
-def classify(
-    graphdef: nnx.GraphDef, params: Params, frames: np.ndarray, scaling: Scaling
+def in_parts(
+    function: Callable[[np.ndarray], jax.Array], items: np.ndarray, at_once: int
 ) -> np.ndarray:
-    """Returns the probabilities ``[N, C]`` of frames ``[N, T, F]``, averaged over the T."""
+    """Returns what a compiled function gives for many items, compiled once for any number of them.
+
+    Args:
+        function: of [at_once, ...]; each item's result depends on that item alone.
+        items: [N, ...].
+        at_once: how many are given to it; the last part is filled up with zeros.
+    """
     found = []
-    for start in range(0, len(frames), _SCORED_AT_ONCE):
-        part = frames[start : start + _SCORED_AT_ONCE]
-        padded = np.zeros((_SCORED_AT_ONCE, *frames.shape[1:]), frames.dtype)
+    for start in range(0, len(items), at_once):
+        part = items[start : start + at_once]
+        padded = np.zeros((at_once, *items.shape[1:]), items.dtype)
         padded[: len(part)] = part
-        found.append(np.asarray(_probabilities(graphdef, params, padded, scaling))[: len(part)])
+        found.append(np.asarray(function(padded))[: len(part)])
     return np.concatenate(found)

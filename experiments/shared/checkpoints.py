@@ -1,23 +1,35 @@
-"""Checkpoints of one run, and the output folder that a job may go on in.
+"""Checkpoints of one run: pytrees of arrays, each with a record that JSON knows.
 
-A checkpoint is a pytree of arrays and a record that JSON knows. The arrays are saved under the
-names of their places in the tree: a checkpoint says what it holds without the code that wrote it.
+The arrays are saved under the names of their places in the tree: a checkpoint says what it holds
+without the code that wrote it.
 """
 
+import errno
 import json
+import logging
 import os
+import re
 import shutil
+import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
+from absl import logging as absl_logging
 
-from experiments.shared.options import to_text
+from experiments.shared.errors import UserError
+from experiments.shared.files import unused
+from experiments.shared.interrupts import held
+
+Arrays = dict[str, np.ndarray]
+
+
+class DamagedError(UserError):
+    """A checkpoint whose numbers are not those that were saved."""
 
 
 class Checkpoints:
@@ -35,22 +47,28 @@ class Checkpoints:
             keep: how many of the newest to keep.
 
         Raises:
-            OSError: the folder cannot be made or read.
+            UserError: the folder cannot be made or read.
         """
         self.folder = Path(folder).absolute()
-        # Orbax warns of settings for clusters and of every restore; none is about one's own data.
-        logging.get_absl_logger().setLevel("ERROR")
+        # Orbax warns of settings for clusters and of every restore; errors it raises as well.
+        for logger in (absl_logging.get_absl_logger(), logging.getLogger("asyncio")):
+            logger.setLevel("CRITICAL")
+        sys.unraisablehook = _unraisable
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=True, enable_async_checkpointing=False
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be opened ({_first_line(error)})") from error
 
-    def latest(self) -> int | None:
-        """Returns the newest complete step, None where there is none."""
-        return self._manager.latest_step()
+    def steps(self) -> list[int]:
+        """Returns the complete steps, the newest first."""
+        return sorted(self._manager.all_steps(), reverse=True)
 
     def save(self, step: int, tree: Any, record: Mapping[str, Any]) -> None:
-        """Saves a checkpoint and returns when it is complete.
+        """Saves a checkpoint and returns when it is complete; Ctrl-C and SIGTERM wait for that.
 
         Args:
             step: its number, greater than that of all before.
@@ -58,76 +76,133 @@ class Checkpoints:
             record: what else belongs to it, of JSON's types.
 
         Raises:
-            OSError: it could not be written; those before it are as they were.
+            UserError: it could not be written; those before it are as they were.
         """
-        arrays = {name: np.asarray(leaf) for name, leaf in _named_leaves(tree).items()}
-        described = {"record": dict(record), "checksums": _checksums(arrays)}
+        arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
+        described = {
+            "record": dict(record),
+            "record_checksum": _record_checksum(record),
+            "checksums": _checksums(arrays),
+        }
         content = ocp.args.Composite(
             arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(described)
         )
-        try:
-            self._manager.save(step, args=content)
-        except Exception as error:  # whatever the storage library raises for a full disk
-            raise OSError(
-                f"cannot write the checkpoint {self.folder / str(step)}: {_first_line(error)}\n"
-                "The checkpoints before it are intact: make room, then go on with --resume."
-            ) from error
+        where = self.folder / str(step)
+        with held():
+            try:
+                saved = self._manager.save(step, args=content)
+            except Exception as error:  # whatever the storage library raises for a full disk
+                self._remove_unfinished()
+                full = any(map(_is_full, _causes(error)))
+                way = "make room" if full else "see that the folder can be written"
+                raise UserError(
+                    f"cannot write the checkpoint {where}: {_first_line(error)}\n"
+                    f"The checkpoints before it are intact: {way}, then go on with --resume."
+                ) from error
+        if not saved:
+            raise UserError(
+                f"the checkpoint {where} was not written: the folder holds a later one, perhaps of "
+                "another job that runs there; name another --out_dir"
+            )
 
-    def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-        """Reads a checkpoint back.
+    def newest(self) -> tuple[int, Arrays, dict[str, Any]] | None:
+        """Reads the newest checkpoint that is intact.
 
-        Args:
-            step: its number.
-            like: a pytree as it was saved; its arrays give the shapes and dtypes to expect.
+        One that is damaged is named on the screen and passed over; nothing is deleted.
 
         Returns:
-            (the tree, with NumPy arrays, the record).
+            (its step, its arrays by name, its record), None where there is no checkpoint.
 
         Raises:
-            ValueError: it is damaged, or its arrays are not those of `like`.
+            UserError: none is intact, or the disk could not be read.
         """
-        arrays, record = self.read(step)
-        expected = _named_leaves(like)
-        wrong = [f"{name}: missing" for name in sorted(expected.keys() - arrays.keys())]
-        wrong += [f"{name}: unknown" for name in sorted(arrays.keys() - expected.keys())]
-        for name in sorted(expected.keys() & arrays.keys()):
-            here, there = expected[name], arrays[name]
-            if (here.shape, here.dtype) != (there.shape, there.dtype):
-                wrong.append(
-                    f"{name}: {there.dtype}{list(there.shape)}, "
-                    f"expected {here.dtype}{list(here.shape)}"
-                )
-        if wrong:
-            raise ValueError(
-                f"the checkpoint {self.folder / str(step)} is of another model than this one:\n  "
-                + "\n  ".join(wrong)
-                + "\nGive the settings and the data it was made with, or another --out_dir."
+        damaged: list[str] = []
+        for step in self.steps():
+            try:
+                arrays, record = self.read(step)
+            except DamagedError as error:
+                damaged.append(str(error))
+                continue
+            for line in damaged:
+                print(line, file=sys.stderr)
+            if damaged:
+                print(f"Step {step} is taken, which is intact.", file=sys.stderr)
+            return step, arrays, record
+        if damaged:
+            lines = "\n".join(damaged)
+            raise UserError(
+                f"{lines}\nNone is intact: move {self.folder} away, and --resume makes this run "
+                "from its beginning; or start anew in another --out_dir."
             )
-        leaves = [arrays[name] for name in expected]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves), record
+        return None
 
-    def read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def read(self, step: int) -> tuple[Arrays, dict[str, Any]]:
         """Reads the arrays of a checkpoint by name, and its record.
 
         Raises:
-            ValueError: it is damaged.
+            DamagedError: what it holds is not what was saved.
+            UserError: the disk could not be read: it may be intact.
         """
         content = ocp.args.Composite(
             arrays=ocp.args.StandardRestore(), record=ocp.args.JsonRestore()
         )
+        where = self.folder / str(step)
         try:
-            saved = self._manager.restore(step, args=content)
+            try:
+                saved = self._manager.restore(step, args=content)
+            except Exception:
+                _read_files(where)  # raises where the disk is to blame, and not what it holds
+                raise
             arrays, described = dict(saved.arrays), saved.record
-            if _checksums(arrays) != described["checksums"]:
-                raise ValueError("the arrays are not those that were saved")
-            return arrays, described["record"]
-        except Exception as error:  # whatever the storage library raises for a damaged file
-            older = [other for other in self._manager.all_steps() if other < step]
-            go_on = f"from step {max(older)}, which is kept" if older else "from the beginning"
-            raise ValueError(
-                f"the checkpoint {self.folder / str(step)} is damaged: {_first_line(error)}\n"
-                f"Delete that folder; --resume then goes on {go_on}."
+            record, checksums = described["record"], described["checksums"]
+            record_checksum = described["record_checksum"]
+        except MemoryError:
+            raise
+        except KeyError as error:
+            raise DamagedError(
+                f"the checkpoint {where} is damaged, or was written by another version: no {error}"
             ) from error
+        except Exception as error:  # whatever the storage library raises for a damaged file
+            passing = [one for one in _causes(error) if isinstance(one, OSError)]
+            if passing and not isinstance(passing[0], FileNotFoundError):
+                raise UserError(
+                    f"the checkpoint {where} cannot be read now ({_first_line(passing[0])}); it "
+                    "may be intact: see to the disk, then try again"
+                ) from error
+            raise DamagedError(
+                f"the checkpoint {where} is damaged: {_first_line(error)}"
+            ) from error
+        if (_checksums(arrays), _record_checksum(record)) != (checksums, record_checksum):
+            raise DamagedError(
+                f"the checkpoint {where} is damaged: it does not hold what was saved"
+            )
+        return arrays, record
+
+    def set_aside(self, after: int) -> None:
+        """Clears the way for the next checkpoint; only the one process at work here may call it.
+
+        The (damaged) checkpoints after a step are moved, so that they are kept, and what a kill
+        left unfinished is removed.
+
+        Raises:
+            UserError: that cannot be done.
+        """
+        self._remove_unfinished()
+        for step in self.steps():
+            if step > after:
+                aside = unused(self.folder.with_name(f"{self.folder.name}-damaged-{step}"))
+                try:
+                    (self.folder / str(step)).rename(aside)
+                except OSError as error:
+                    raise UserError(
+                        f"{self.folder / str(step)}: is damaged and cannot be moved away "
+                        f"({error.strerror}); move it yourself"
+                    ) from error
+        self._manager.reload()
+
+    def _remove_unfinished(self) -> None:
+        for part in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(part, ignore_errors=True)
 
     def close(self) -> None:
         """Ends the threads of the storage library."""
@@ -142,72 +217,36 @@ class Checkpoints:
         self.close()
 
 
-def prepare_folder(out_dir: Path | str, num_bytes: int) -> None:
-    """Makes an output folder, and checks before hours of work that it can be written.
+def fill(like: Any, arrays: Arrays, where: str) -> Any:
+    """Returns the tree that was saved.
 
     Args:
-        out_dir: the folder.
-        num_bytes: room that the job will take.
+        like: a pytree of the same structure, whose arrays give the shapes and dtypes to expect.
+        arrays: as `Checkpoints.read` returns them.
+        where: what holds them, for the message.
 
     Raises:
-        OSError: it cannot be made or written, or the disk has less room.
+        UserError: they are of another tree.
     """
-    probe = Path(out_dir) / ".writable"
-    try:
-        Path(out_dir).mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            f"--out_dir={out_dir}: cannot be written ({error.strerror}); name another folder"
-        ) from error
-    free = shutil.disk_usage(out_dir).free
-    if free < num_bytes:
-        raise OSError(
-            f"--out_dir={out_dir}: the checkpoints take {num_bytes / 1e6:,.0f} MB, but the disk "
-            f"has {free / 1e6:,.0f} MB free; make room or name another folder"
+    expected = named_leaves(like)
+    wrong = [f"{name}: missing" for name in sorted(expected.keys() - arrays.keys())]
+    wrong += [f"{name}: unknown" for name in sorted(arrays.keys() - expected.keys())]
+    for name in sorted(expected.keys() & arrays.keys()):
+        here, there = expected[name], arrays[name]
+        if (here.shape, here.dtype) != (there.shape, there.dtype):
+            wrong.append(
+                f"{name}: {there.dtype}{list(there.shape)}, expected {here.dtype}{list(here.shape)}"
+            )
+    if wrong:
+        raise UserError(
+            f"the checkpoint {where} is of another model than this one:\n  "
+            + "\n  ".join(wrong)
+            + "\nGive the settings and the data it was made with, or another --out_dir."
         )
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all, also under a kill."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "w") as file:
-        file.write(json.dumps(content, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def refuse_differences(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:
-    """Compares what decides a result: the saved values and those of this call.
-
-    Args:
-        saved: values by name, as JSON has them.
-        current: the same of this call.
-        where: what holds the saved ones.
-
-    Raises:
-        ValueError: some differ; lists each, as it was and as it is now.
-    """
-    differing = [
-        f"{name}: was {_shown(saved, name)}, now {_shown(current, name)}"
-        for name in dict.fromkeys([*saved, *current])
-        if saved.get(name) != current.get(name) or (name in saved) != (name in current)
-    ]
-    if differing:
-        raise ValueError(
-            f"--resume: {where} was started with other settings:\n  "
-            + "\n  ".join(differing)
-            + "\nGive the former ones, or start anew in another --out_dir."
-        )
-
-
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    return (to_text(values[name]) or "(empty)") if name in values else "(not there)"
-
-
-def _named_leaves(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: Any) -> dict[str, Any]:
     """Returns the leaves of a tree, in its order, by the names of their places in it."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
@@ -216,11 +255,51 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 def _checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     """The storage library checks its own indices, not the numbers."""
     return {
-        name: zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        name: zlib.crc32(
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8).data,
+            zlib.crc32(f"{array.dtype} {array.shape}".encode()),
+        )
         for name, array in arrays.items()
     }
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+def _record_checksum(record: Mapping[str, Any]) -> int:
+    """Raises TypeError, a bug, for what is not of JSON's types."""
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
+
+
+def _read_files(folder: Path) -> None:
+    """Reads every file below a folder, for the OSError that this may raise."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                while file.read(1 << 24):
+                    pass
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_full(error: BaseException) -> bool:
+    """Returns whether a disk is full; of that some threads of the library leave only a text."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    number = error.errno if isinstance(error, OSError) else None
+    return number in full or any(os.strerror(one) in str(error) for one in full)
+
+
+def _first_line(error: BaseException) -> str:
+    """Returns what an error says, without the middle of a long line and the library's settings."""
+    lines = re.split(r" \[\w+='", str(error).strip())[0].splitlines()
+    if not lines:
+        return type(error).__name__
+    line = lines[0] if len(lines[0]) <= 200 else f"{lines[0][:60]} ... {lines[0][-120:]}"
+    return f"{type(error).__name__}: {line}"
+
+
+def _unraisable(unraisable: Any) -> None:
+    """Silences the threads that had other arrays in hand when one could not be read or written."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)

@@ -3,13 +3,19 @@
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from experiments.shared import options
+from absl import flags
+
+from experiments.shared import interrupts, options
+from experiments.shared.errors import UserError
 
 S = TypeVar("S", bound=options.Options)
 
-_HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+_HELP = ("--help", "-help", "-h", "--helpshort")
+_FULL_HELP = ("--helpfull", "-helpfull")
+_FLAGFILE = ("--flagfile", "-flagfile")
 
 
 def main(
@@ -17,32 +23,58 @@ def main(
     settings_class: type[S],
     run: Callable[[S], str],
     argv: Sequence[str] | None = None,
+    defaults: Path | str = "",
 ) -> NoReturn:
-    """Runs an experiment and exits: 0, 2 after an error, 130 after Ctrl-C.
+    """Runs an experiment and exits.
 
-    Errors that the caller can mend (a wrong flag, a damaged file, a full disk) are ValueError or
-    OSError wherever they are found; they become one message and exit code 2.
+    The exit code is 0 at the end of the work; 2 after an error that the caller can mend (a wrong
+    flag, a damaged file, a full disk: UserError or OSError, wherever it is found), told in one
+    message; 130 after Ctrl-C and 143 after SIGTERM, with what to do to go on; 1 after a mistake of
+    ours, with its traceback.
 
     Args:
         description: what `--help` prints above the flags.
         settings_class: its fields are the flags.
         run: does what the settings ask for and returns what to print at the end.
         argv: the command line, program first; that of the process without it.
+        defaults: a flagfile that is read first where the command line names none; empty: none.
     """
-    argv = list(sys.argv if argv is None else argv)
-    if any(argument in _HELP for argument in argv[1:]):
-        print((description or "").strip(), options.help_text(settings_class), sep="\n\n")
+    program, *arguments = sys.argv if argv is None else argv
+    if any(argument in (*_HELP, *_FULL_HELP) for argument in arguments):
+        parts = [(description or "").strip(), options.help_text(settings_class)]
+        if defaults:
+            parts.append(f"Where no flagfile is named: --flagfile={defaults}")
+        if any(argument in _FULL_HELP for argument in arguments):
+            parts.append(f"Flags of absl:\n{flags.FlagValues().get_help()}")
+        print("\n\n".join(parts))
         sys.exit(0)
+    if defaults and not any(word.partition("=")[0] in _FLAGFILE for word in arguments):
+        arguments.insert(0, f"--flagfile={defaults}")
+
+    interrupts.install()
     settings = None
     try:
-        settings = options.parse(settings_class, argv)
+        settings = options.parse(settings_class, [program, *arguments])
         print(run(settings))
-    except (ValueError, OSError) as error:
-        if settings and getattr(settings, "traceback", False):
+    except (UserError, OSError) as error:
+        if getattr(settings, "traceback", False):
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; what was saved is kept, go on with --resume", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        is_terminated = isinstance(error, interrupts.Terminated)
+        print(
+            f"{'terminated' if is_terminated else 'interrupted'}; what was saved is kept: go on by "
+            "the same command and --resume",
+            file=sys.stderr,
+        )
+        sys.exit(143 if is_terminated else 130)
+    except Exception:
+        traceback.print_exc()
+        print(
+            "This is a bug in tempalign's experiments, not a mistake of yours: please report it "
+            "with the lines above. What was saved is kept.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     sys.exit(0)

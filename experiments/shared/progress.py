@@ -1,9 +1,12 @@
-"""A progress bar that keeps quiet where nobody watches."""
+"""Progress: a bar on a terminal; elsewhere a line every ten seconds, with the time that is left."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from typing import Any
 
 from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
 
 
 def progress(
@@ -13,21 +16,55 @@ def progress(
     desc: str = "",
     unit: str = "it",
 ) -> tqdm:
-    """Returns a tqdm bar over `iterable`, drawn on stderr only where that is a terminal.
+    """Returns a tqdm display over `iterable`, on stderr.
 
     Args:
-        iterable: what to go through; None for a bar that the caller moves with `update`.
+        iterable: what to go through; None for a display that the caller moves with `update`.
         total: number of items, where `iterable` has no length.
-        desc: short text before the bar.
-        unit: what is counted; the bar shows its rate.
+        desc: short text before the numbers.
+        unit: what is counted; the display shows its rate.
     """
-    return tqdm(
-        iterable,
-        total=total,
-        desc=desc,
-        unit=unit,
-        leave=False,
-        dynamic_ncols=True,
-        mininterval=0.2,
-        disable=not sys.stderr.isatty(),
-    )
+    if sys.stderr.isatty():
+        return tqdm(
+            iterable, total=total, desc=desc, unit=unit, leave=False, dynamic_ncols=True,
+            mininterval=0.2,
+        )  # fmt: skip
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    form = "{desc}: " if desc else ""
+    if total is None:
+        form += "{n_fmt}{unit}, {rate_noinv_fmt}, {elapsed} so far{postfix}"
+    else:
+        form += "{percentage:.0f} %, {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, "
+        form += "{remaining} left{postfix}"
+    return _Lines(
+        iterable, total=total, desc=desc, unit=f" {unit.strip()}", leave=False, file=sys.stderr,
+        mininterval=SECONDS_BETWEEN_LINES, maxinterval=SECONDS_BETWEEN_LINES, miniters=1,
+        bar_format=form,
+    )  # fmt: skip
+
+
+class _Lines(tqdm):
+    """A display that writes lines; nothing at the start and the end, so what is quick is quiet."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._started = False
+        super().__init__(*args, **kwargs)
+        self._started = True
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        if self._started and msg is None:
+            print(" ".join(str(self).split()), file=self.fp, flush=True)
+        return True
+
+    def close(self) -> None:
+        """Ends the display without a trace: tqdm would go back to the beginning of the line."""
+        self.delay = float("inf")  # until when tqdm believes that it has shown nothing
+        super().close()
+
+    def clear(self, nolock: bool = False) -> None:
+        """A line that is written stays."""
+
+    def set_postfix_str(self, s: str = "", refresh: bool = False) -> None:
+        """Sets what the next line ends in, without a line for it alone."""
+        super().set_postfix_str(s, refresh=False)

@@ -1,37 +1,23 @@
 """The report of a job: what was found, the table, how to read it, the pictures, the facts."""
 
 import math
-import os
-import platform
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import flax
-import jax
 import numpy as np
 
-import tempalign
-from experiments.shared.checkpoints import write_json
+from experiments.shared.files import write_json, write_text
 from experiments.shared.options import Options, to_text
-from experiments.shared.tables import Table
+from experiments.shared.pictures import Drawing, Drawn, Picture, draw
+from experiments.shared.run import Trained, surroundings
+from experiments.shared.tables import Table, percent, points, seconds
 
+__all__ = ["Picture", "Report", "percent", "points", "seconds", "sessions_of"]
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture in the output folder.
-
-    Attributes:
-        file: its name there.
-        title: what it shows, in a few words.
-        caption: how to read it.
-    """
-
-    file: str
-    title: str
-    caption: str
+_NOT_MACHINE = ("run", "epochs", "seconds")  # the rest of a session says where it ran
+_NO_PICTURES = Drawn((), (), ())
 
 
 @dataclass(frozen=True)
@@ -42,12 +28,16 @@ class Report:
         title: of the report.
         verdict: what was found, in a few sentences made from the numbers.
         tables: by heading; the first is shown without one.
+        settings: of the job.
         notes: how to read the tables, one point each.
         about_data: what must be known about the data; empty for nothing.
-        facts: by name; the versions and the machine are added.
-        settings: of the job.
-        numbers: everything behind the report, for report.json.
-        pictures: in the order to show them.
+        facts: by name; where and with which versions the runs were trained is added from
+            `sessions`, and where the report was written.
+        numbers: everything behind the report that is not in its tables, for report.json. Cells of
+            tables that know their numbers are there in full precision without that.
+        pictures: finished ones, in the order to show them.
+        drawings: pictures to draw when the rest is on disk, see `experiments.shared.pictures.draw`.
+        sessions: of all runs, see `sessions_of`.
     """
 
     title: str
@@ -59,37 +49,61 @@ class Report:
     facts: Mapping[str, str] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
+    drawings: Sequence[tuple[str, Drawing]] = ()
+    sessions: Sequence[Mapping[str, Any]] = ()
 
     def write(self, folder: Path) -> str:
-        """Writes report.json and report.md.
+        """Writes report.json and report.md, then the pictures, then the reports with them.
+
+        Whatever happens to a picture, the results are on disk by then.
 
         Returns:
             The report in plain text, for a terminal.
 
         Raises:
-            OSError: the folder cannot be written to. Reports of an earlier job are then unharmed.
+            UserError: the folder cannot be written to. Reports of an earlier job are then unharmed.
         """
-        facts = {**self.facts, **_surroundings()}
-        numbers = {
+        facts = {**self.facts, **_trained_on(self.sessions), **_written_on()}
+        drawn = _NO_PICTURES
+        self._write(folder, facts, drawn)
+        if self.drawings:
+            drawn = draw(folder, self.drawings)
+            self._write(folder, facts, drawn)
+        return self._text(drawn)
+
+    def _write(self, folder: Path, facts: Mapping[str, str], drawn: Drawn) -> None:
+        write_json(folder / "report.json", _plain(self._numbers(facts, drawn)))
+        write_text(folder / "report.md", self._markdown(facts, drawn))
+
+    def _numbers(self, facts: Mapping[str, str], drawn: Drawn) -> dict[str, Any]:
+        return {
+            "title": self.title,
             "verdict": self.verdict,
+            "tables": {heading: table.to_json() for heading, table in self.tables.items()},
             **self.numbers,
+            "notes": self._all_notes(drawn),
+            "about_data": self.about_data,
             "facts": facts,
+            "sessions": self.sessions,
+            "pictures": [vars(picture) for picture in (*self.pictures, *drawn.pictures)],
+            "pictures_failed": drawn.failed,
             "settings": self.settings.to_json(),
         }
-        write_json(folder / "report.json", _plain(numbers))
-        _write(folder / "report.md", self._markdown(facts))
-        return self._text()
 
-    def _markdown(self, facts: Mapping[str, str]) -> str:
+    def _all_notes(self, drawn: Drawn) -> list[str]:
+        return [*self.notes, *drawn.notes, *(_sentence(text) + "." for text in drawn.failed)]
+
+    def _markdown(self, facts: Mapping[str, str], drawn: Drawn) -> str:
         lines = [f"# {self.title}", "", self.verdict, ""]
         for index, (heading, table) in enumerate(self.tables.items()):
             lines += [f"## {heading}", ""] * bool(index) + [table.to_markdown(), ""]
-        lines += [f"- {text}" for text in self.notes]
+        lines += [f"- {text}" for text in self._all_notes(drawn)]
         if self.about_data:
             lines += ["", f"About the data: {_sentence(self.about_data)}"]
-        if self.pictures:
+        pictures = (*self.pictures, *drawn.pictures)
+        if pictures:
             lines += ["", "## Pictures"]
-        for picture in self.pictures:
+        for picture in pictures:
             lines += ["", f"![{picture.title}]({picture.file})", "", picture.caption]
         lines += ["", "## Facts", ""]
         lines += [f"- {name}: {value}" for name, value in facts.items()]
@@ -97,42 +111,57 @@ class Report:
         lines += [f"--{name}={to_text(value)}" for name, value in self.settings.to_json().items()]
         return "\n".join([*lines, "```", ""])
 
-    def _text(self) -> str:
+    def _text(self, drawn: Drawn) -> str:
         lines = [self.title, "=" * len(self.title), ""]
         for index, (heading, table) in enumerate(self.tables.items()):
             lines += [heading, ""] * bool(index) + [table.to_text(), ""]
-        lines += [self.verdict, "", *(f"* {text}" for text in self.notes)]
+        lines += [self.verdict, "", *(f"* {text}" for text in self._all_notes(drawn))]
         if self.about_data:
             lines += ["", f"About the data: {_sentence(self.about_data)}"]
         return "\n".join(lines)
 
 
-def percent(values: Sequence[float | None]) -> str:
-    """Returns mean and, of several values, sample standard deviation, in percent; "-" for none."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    text = f"{100 * statistics.fmean(known):.2f}"
-    return f"{text} ± {100 * statistics.stdev(known):.2f}" if len(known) > 1 else text
+def sessions_of(runs: Iterable[Trained]) -> list[dict[str, Any]]:
+    """Returns the sessions of all runs, each with the name of its run."""
+    return [{"run": run.name, **session} for run in runs for session in run.sessions]
 
 
-def seconds(value: float) -> str:
-    """Returns a duration as tables show it."""
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+def _trained_on(sessions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """One fact for each machine and set of versions that trained something."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for session in sessions:
+        where = {key: value for key, value in session.items() if key not in _NOT_MACHINE}
+        groups.setdefault(_machine(where), []).append(session)
+    facts = {}
+    for number, (machine, group) in enumerate(groups.items(), 1):
+        name = "Trained on" if len(groups) == 1 else f"Trained on ({number} of {len(groups)})"
+        first_and_last = [session["epochs"] for session in group]
+        epochs = sum(last - first + 1 for first, last in first_and_last)
+        took = math.fsum(session["seconds"] for session in group)
+        runs = {session["run"] for session in group if "run" in session}
+        of_runs = f"{_count(len(runs), 'run')}, " if runs else ""
+        facts[name] = f"{machine}: {of_runs}{_count(epochs, 'epoch')}, {seconds(took)} s"
+    return facts
 
 
-def _surroundings() -> dict[str, str]:
-    devices = jax.devices()
-    return {
-        "Versions": (
-            f"tempalign {tempalign.__version__}, jax {jax.__version__}, flax {flax.__version__}, "
-            f"numpy {np.__version__}, Python {platform.python_version()}"
-        ),
-        "Machine": (
-            f"{os.cpu_count()} CPU cores, {platform.platform()}; jax ran on {len(devices)} x "
-            f"{devices[0].device_kind}"
-        ),
-    }
+def _written_on() -> dict[str, str]:
+    return {"Report written on": _machine(surroundings())}
+
+
+def _machine(session: Mapping[str, Any]) -> str:
+    """The machine and the versions of a session, in a line."""
+    versions = ", ".join(
+        f"{name} {session.get(name, '?')}" for name in ("tempalign", "jax", "flax", "numpy")
+    )
+    return (
+        f"{session.get('devices', '?')} x {session.get('device', '?')}, "
+        f"{session.get('cores', '?')} CPU cores, {session.get('platform', '?')}; {versions}, "
+        f"Python {session.get('python', '?')}"
+    )
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _sentence(text: str) -> str:
@@ -140,21 +169,11 @@ def _sentence(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars as Python's; NaN and infinity, which JSON does not have, as null."""
+    """NumPy as Python's types; NaN and infinity, which JSON does not have, as null."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: a full disk must not cost the report of an earlier job."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

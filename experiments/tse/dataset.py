@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
+from experiments.shared.errors import UserError, raise_all
+from experiments.shared.fingerprint import Content, Digests
 from experiments.shared.progress import progress
-from experiments.tse.sources import ArraySource, TseSource, raise_all
+from experiments.shared.scaling import Scaling
+from experiments.tse.sources import ArraySource, TseSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +30,8 @@ class TseSplit:
         source: N sequences `[T_i, N_f]`; a list of arrays is taken as an `ArraySource`.
 
     Raises:
-        ValueError: numbers of entries or lengths disagree, labels are not integers, or an id
-            comes twice.
+        ValueError: numbers of entries or lengths disagree, or labels are not integers.
+        UserError: an id comes twice.
     """
 
     ids: tuple[str, ...]
@@ -56,16 +59,20 @@ class TseSplit:
         """Number of sequences."""
         return len(self.ids)
 
+    def content(self, known: Digests) -> Content:
+        """Returns ids, labels and digests of the sequences; reads files that are not `known`."""
+        return Content(self.ids, self.labels, self.source.digests(known))
+
 
 def duplicates(ids: Sequence[str]) -> list[Exception]:
-    """Returns one ValueError for each id that comes more than once."""
+    """Returns one UserError for each id that comes more than once."""
     counts = Counter(ids).items()
-    return [ValueError(f"id '{name}' comes {count} times") for name, count in counts if count > 1]
+    return [UserError(f"id '{name}' comes {count} times") for name, count in counts if count > 1]
 
 
 @dataclass(frozen=True, eq=False)
 class TseDataset:
-    """A data set with a training and an evaluation split.
+    """A data set with a training and an evaluation split, and perhaps one to choose by.
 
     Attributes:
         name: for titles.
@@ -74,10 +81,11 @@ class TseDataset:
         class_names: [C]; label k is `class_names[k]`.
         num_features: N_f.
         note: facts that a report on this data must state.
+        val: what the best epoch is picked on; None where there is no such split.
 
     Raises:
-        ValueError: an empty split, fewer than two classes, a label outside 0..C-1, a class with no
-            training sample, an N_f that differs, or an id in both splits.
+        UserError: an empty split, fewer than two classes, a label outside 0..C-1, a class with no
+            training sample, an N_f that differs, or an id in two splits.
     """
 
     name: str
@@ -86,26 +94,27 @@ class TseDataset:
     class_names: tuple[str, ...]
     num_features: int
     note: str = ""
+    val: TseSplit | None = None
 
     def __post_init__(self) -> None:
         """Checks the splits against each other and the classes."""
         if self.num_classes < 2:
-            raise ValueError(f"{self.name}: needs at least 2 classes, got {self.num_classes}")
+            raise UserError(f"{self.name}: needs at least 2 classes, got {self.num_classes}")
         errors: list[Exception] = []
-        for where, split in (("train", self.train), ("test", self.test)):
+        for where, split in self.splits.items():
             if not len(split):
-                errors.append(ValueError(f"the {where} split is empty"))
+                errors.append(UserError(f"the {where} split is empty"))
                 continue
             if split.source.num_features != self.num_features:
                 errors.append(
-                    ValueError(
+                    UserError(
                         f"the {where} split has {split.source.num_features} features, "
                         f"expected {self.num_features}"
                     )
                 )
             outside = (split.labels < 0) | (split.labels >= self.num_classes)
             errors += [
-                ValueError(
+                UserError(
                     f"id '{split.ids[i]}' ({where}): label {split.labels[i]} is outside "
                     f"0..{self.num_classes - 1}"
                 )
@@ -114,11 +123,17 @@ class TseDataset:
         if len(self.train):
             absent = set(range(self.num_classes)) - set(self.train.labels.tolist())
             errors += [
-                ValueError(f"class {k} ('{self.class_names[k]}') has no training sample")
+                UserError(f"class {k} ('{self.class_names[k]}') has no training sample")
                 for k in sorted(absent)
             ]
-        errors += duplicates(self.train.ids + self.test.ids)
+        errors += duplicates([name for split in self.splits.values() for name in split.ids])
         raise_all(errors, self.name)
+
+    @property
+    def splits(self) -> dict[str, TseSplit]:
+        """The splits by name: train, val if there is one, test."""
+        val = {} if self.val is None else {"val": self.val}
+        return {"train": self.train, **val, "test": self.test}
 
     @property
     def num_classes(self) -> int:
@@ -127,8 +142,12 @@ class TseDataset:
 
     @property
     def max_length(self) -> int:
-        """Frames of the longest sequence of both splits."""
-        return int(max(self.train.lengths.max(), self.test.lengths.max()))
+        """Frames of the longest sequence of all splits."""
+        return int(max(split.lengths.max() for split in self.splits.values()))
+
+    def contents(self, known: Digests) -> dict[str, Content]:
+        """Returns what each split holds, for `experiments.shared.fingerprint.dataset_identity`."""
+        return {name: split.content(known) for name, split in self.splits.items()}
 
 
 def check_finite(split: TseSplit, *, num_threads: int = 4, desc: str = "checking data") -> None:
@@ -140,7 +159,7 @@ def check_finite(split: TseSplit, *, num_threads: int = 4, desc: str = "checking
         desc: text of the progress bar.
 
     Raises:
-        ValueError: files that cannot be read, or hold NaN or infinite values; lists up to five.
+        UserError: files that cannot be read, or hold NaN or infinite values; lists up to five.
     """
 
     def problem(index: int) -> Exception | None:
@@ -178,29 +197,13 @@ def to_padded(
     return x, lengths
 
 
-def feature_statistics(split: TseSplit) -> tuple[np.ndarray, np.ndarray]:
+def feature_statistics(split: TseSplit) -> Scaling:
     """Mean and standard deviation of each feature over all frames of a split.
 
-    Sums are float64 and merged sequence by sequence, so the split is read once and never held.
+    The split is read once and never held, see `Scaling.fit`.
 
     Args:
         split: the training split, usually.
-
-    Returns:
-        (mean `[N_f]`, std `[N_f]`), float32. The std of a constant feature is 1, so that dividing
-        by it is harmless.
     """
-    count = 0
-    mean = np.zeros(split.source.num_features)
-    squares = np.zeros(split.source.num_features)  # sum of squared deviations from the mean
-    for index in progress(range(len(split)), desc="feature statistics"):
-        x = split.source[index].astype(np.float64)
-        step = x.mean(0) - mean
-        total = count + len(x)
-        squares += ((x - x.mean(0)) ** 2).sum(0) + step**2 * (count * len(x) / total)
-        mean += step * (len(x) / total)
-        count = total
-    std = np.sqrt(squares / max(count, 1))
-    # Rounding leaves a constant feature a tiny deviation instead of none.
-    std = np.where(std <= 1e-7 * np.abs(mean), 1.0, std)
-    return mean.astype(np.float32), std.astype(np.float32)
+    rows = progress(range(len(split)), desc="feature statistics")
+    return Scaling.fit(split.source[row] for row in rows)

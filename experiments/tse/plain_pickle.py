@@ -6,11 +6,21 @@ a harmless function of ours that builds the same plain value.
 """
 
 import pickle
+import pickletools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from experiments.shared.errors import MissingFileError, UserError
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}")
+
+
+class RefusedError(pickle.UnpicklingError):
+    """A pickle asks for something that is not plain data; the message is ours, not of the file."""
 
 
 class _Allowed:
@@ -26,7 +36,7 @@ class _Allowed:
 
     def __setstate__(self, state: Any) -> None:
         # The BUILD opcode sets attributes on any object of the stream, also on this one.
-        raise pickle.UnpicklingError("it sets a state on a function")
+        raise RefusedError("it sets a state on a function")
 
 
 class _ScalarType:
@@ -35,7 +45,7 @@ class _ScalarType:
     def __init__(self, spec: str, *_: Any):
         self.dtype = np.dtype(str(spec))
         if self.dtype.kind not in "biufU":
-            raise pickle.UnpicklingError(f"it holds a NumPy scalar of type {self.dtype}")
+            raise RefusedError(f"it holds a NumPy scalar of type {self.dtype}")
 
     def __setstate__(self, state: Any) -> None:
         # (version, byte order, subtype, names, fields, size in bytes, alignment, flags)
@@ -52,7 +62,7 @@ def _scalar(kind: _ScalarType, data: bytes) -> Any:
 def _encode(text: str, encoding: str) -> bytes:
     """Stands for `_codecs.encode`: protocol 2 writes bytes as latin1 text."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes text as {encoding}")
+        raise RefusedError(f"it encodes text as {encoding}")
     return text.encode("latin1")
 
 
@@ -104,22 +114,35 @@ class PlainUnpickler(pickle.Unpickler):
             persistent_load: resolves the persistent ids of the stream; none are allowed without.
         """
         super().__init__(file)
+        self._file = file
         self._globals = {**PLAIN_GLOBALS, **(extra_globals or {})}
         self._persistent_load = persistent_load
+
+    def load(self) -> Any:
+        """Returns what the stream holds; it must be one that can be gone back in.
+
+        The stream is gone through once before: a place in the unpickler's memory is an array
+        element, and ten bytes can ask for one that takes gigabytes to reach.
+        """
+        start = self._file.tell()
+        for count, (opcode, place, _) in enumerate(pickletools.genops(self._file)):
+            if opcode.name in ("PUT", "LONG_BINPUT") and isinstance(place, int) and place > count:
+                raise RefusedError("it asks for more memory than plain data needs")
+        self._file.seek(start)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         """Returns the stand-in for `module.name`, or refuses it."""
         full_name = f"{module}.{name}"
         if full_name not in self._globals:
-            raise pickle.UnpicklingError(
-                f"it wants to call '{full_name}', which is not plain data and was not run"
-            )
+            shown = f"'{full_name}'" if _NAME.fullmatch(full_name) else "something"
+            raise RefusedError(f"it wants to call {shown}, which is not plain data and was not run")
         return _Allowed(self._globals[full_name])
 
     def persistent_load(self, pid: Any) -> Any:
         """Resolves a reference to data outside the pickle."""
         if self._persistent_load is None:
-            raise pickle.UnpicklingError("it refers to data outside itself")
+            raise RefusedError("it refers to data outside itself")
         return self._persistent_load(pid)
 
 
@@ -130,23 +153,32 @@ def load_plain_pickle(path: Path | str) -> Any:
         path: the pickle; any protocol. NumPy numbers become Python numbers.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a pickle, a cut one, or one that names anything but plain data; the message
+        MissingFileError: no such file.
+        UserError: not a pickle, a cut one, or one that names anything but plain data; the message
             gives the file and the name.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with path.open("rb") as file:
-        return checked_load(PlainUnpickler(file), str(path))
+        raise MissingFileError(f"{path}: no such file")
+    try:
+        with path.open("rb") as file:
+            return checked_load(PlainUnpickler(file), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def checked_load(unpickler: pickle.Unpickler, what: str) -> Any:
-    """Returns `unpickler.load()`; whatever goes wrong is a ValueError that begins with `what`."""
+    """Returns `unpickler.load()`; whatever goes wrong is a UserError that begins with `what`.
+
+    What `pickle` itself says is left out: it repeats bytes of the file, which may be any.
+    """
     try:
         return unpickler.load()
-    except (OSError, MemoryError):
+    except OSError:
         raise
-    except Exception as error:  # a damaged pickle may raise nearly anything
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{what}: not a readable pickle of plain data: {reason}") from error
+    except RefusedError as error:
+        raise UserError(f"{what}: not a readable pickle of plain data: {error}") from error
+    except Exception as error:  # a damaged pickle may raise nearly anything, MemoryError included
+        raise UserError(
+            f"{what}: not a readable pickle of plain data, or damaged ({type(error).__name__})"
+        ) from error

@@ -8,7 +8,6 @@ the zip directory, so a data set can be checked without reading its numbers.
 
 import math
 import operator
-import pickle
 import struct
 import zipfile
 import zlib
@@ -19,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.tse.plain_pickle import PlainUnpickler, checked_load
+from experiments.shared.errors import MissingFileError, UserError
+from experiments.tse.plain_pickle import PlainUnpickler, RefusedError, checked_load
 
 _STORAGE_DTYPES = {
     "DoubleStorage": "float64",
@@ -34,6 +34,9 @@ _STORAGE_DTYPES = {
     "BoolStorage": "bool",
 }
 
+_MOST_EXPANDED = 64 * 2**20
+"""Bytes that a file's members may take beyond the file's own size: torch does not compress."""
+
 _LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 """The magic number that the format before torch 1.6 begins with."""
 
@@ -46,7 +49,8 @@ _ZIP_ERRORS = (
     OSError,  # a damaged offset is a seek to nowhere
     NotImplementedError,
     RuntimeError,
-    UnicodeDecodeError,
+    MemoryError,
+    ValueError,
 )
 """What `zipfile` raises on damaged files."""
 
@@ -91,16 +95,17 @@ def tensor_headers(path: Path | str) -> StoredTensor | dict[Any, Any]:
         A `StoredTensor`, or the dict with a `StoredTensor` in place of each tensor.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, a cut one, the format before torch 1.6, or a pickle that names
-            anything but tensors and plain data.
+        MissingFileError: no such file.
+        UserError: not such a file, a cut one, the format before torch 1.6, a pickle that names
+            anything but tensors and plain data, or one that would take far more memory than it has
+            bytes: compressed, or with tensors larger than their storages.
     """
     path = Path(path)
     with _open_zip(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
         pickles = [name for name in sizes if name == "data.pkl" or name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError(f"{path}: a zip file, but not one of torch.save (no data.pkl in it)")
+            raise UserError(f"{path}: a zip file, but not one of torch.save (no data.pkl in it)")
         root = pickles[0].removesuffix("data.pkl")
         byteorder = "<"  # files without the member are from before 2.1 and little-endian
         if f"{root}byteorder" in sizes:
@@ -108,15 +113,15 @@ def tensor_headers(path: Path | str) -> StoredTensor | dict[Any, Any]:
 
         def storage(pid: Any) -> _Storage:
             # ('storage', storage class, key, device, number of elements)
-            kind, storage_class, key, _, num_elements = pid
-            dtype = storage_class()
+            kind, storage_class, key, _, count = pid
+            dtype, num_elements = storage_class(), operator.index(count)
             if kind != "storage" or not isinstance(dtype, str):
-                raise pickle.UnpicklingError(f"it refers to {pid[0]!r}, not to a storage")
+                raise RefusedError("it refers to something that is not a storage")
             member = f"{root}data/{key}"
             needed = num_elements * _raw_dtype(dtype).itemsize
             if sizes.get(member, -1) < needed:
-                raise pickle.UnpicklingError(
-                    f"storage '{member}' has {sizes.get(member, 0)} bytes, {needed} are needed"
+                raise RefusedError(
+                    f"a storage has {sizes.get(member, 0)} bytes, {needed} are needed"
                 )
             return _Storage(member, dtype, num_elements)
 
@@ -131,9 +136,14 @@ def tensor_headers(path: Path | str) -> StoredTensor | dict[Any, Any]:
                 byteorder=byteorder,
             )
             if not _lies_within(header, source.num_elements):
-                raise pickle.UnpicklingError(f"a tensor of shape {header.shape} leaves its storage")
+                raise RefusedError(f"a tensor of shape {header.shape} leaves its storage")
+            if math.prod(header.shape) > source.num_elements:
+                raise RefusedError(
+                    f"a tensor of shape {header.shape} has more elements than its storage "
+                    f"({source.num_elements}), as torch's expand makes them; save its clone()"
+                )
             if len(rest) > 2 and rest[2]:
-                raise pickle.UnpicklingError(f"a tensor has metadata {rest[2]}, which is not read")
+                raise RefusedError("a tensor has metadata (conjugate, negative), which is not read")
             return header
 
         def parameter(data: StoredTensor, *_: Any) -> StoredTensor:
@@ -148,7 +158,7 @@ def tensor_headers(path: Path | str) -> StoredTensor | dict[Any, Any]:
             unpickler = PlainUnpickler(file, extra_globals=names, persistent_load=storage)
             value = checked_load(unpickler, str(path))
     if not isinstance(value, StoredTensor | dict):
-        raise ValueError(f"{path}: holds a {type(value).__name__}, not a tensor or a dict of them")
+        raise UserError(f"{path}: holds a {type(value).__name__}, not a tensor or a dict of them")
     return value
 
 
@@ -164,15 +174,15 @@ def read_tensor(path: Path | str, header: StoredTensor) -> np.ndarray:
         becomes float32, which is exact.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged or no longer the one that the header was read from.
+        MissingFileError: no such file.
+        UserError: the file is damaged or no longer the one that the header was read from.
     """
     with _open_zip(Path(path)) as archive:
         raw = archive.read(header.member)
     stored = _raw_dtype(header.dtype, header.byteorder)
-    flat = np.frombuffer(raw, stored)
-    if not _lies_within(header, flat.size):
-        raise ValueError(f"{path}: changed since its header was read; start again")
+    flat = np.frombuffer(raw, stored, len(raw) // stored.itemsize)
+    if not _lies_within(header, flat.size) or math.prod(header.shape) > flat.size:
+        raise UserError(f"{path}: changed since its header was read; start again")
     view = np.lib.stride_tricks.as_strided(
         flat[header.offset :],
         header.shape,
@@ -205,19 +215,29 @@ def _raw_dtype(dtype: str, byteorder: str = "<") -> np.dtype:
 
 @contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Opens a file of `torch.save`; what the zip reader objects to is a ValueError naming it."""
+    """Opens a file of `torch.save`; what the zip reader objects to is a UserError naming it."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with path.open("rb") as file:
-        if file.read(len(_LEGACY_START)) == _LEGACY_START:
-            raise ValueError(
-                f"{path}: the torch.save format from before torch 1.6; load it and save it again "
-                "with a current torch"
-            )
+        raise MissingFileError(f"{path}: no such file")
     try:
+        with path.open("rb") as file:
+            if file.read(len(_LEGACY_START)) == _LEGACY_START:
+                raise UserError(
+                    f"{path}: the torch.save format from before torch 1.6; load it and save it "
+                    "again with a current torch"
+                )
         with zipfile.ZipFile(path) as archive:
+            expanded = sum(info.file_size for info in archive.infolist())
+            if expanded > path.stat().st_size + _MOST_EXPANDED:
+                raise UserError(
+                    f"{path}: compressed: its {path.stat().st_size:,} bytes would take "
+                    f"{expanded:,}. torch.save does not compress, and no more than "
+                    f"{_MOST_EXPANDED:,} beyond the size of the file are expanded"
+                )
             yield archive
-    except _ZIP_ERRORS as error:
-        raise ValueError(
-            f"{path}: not a file of torch.save, or a truncated or damaged one: {error}"
+    except UserError:
+        raise
+    except _ZIP_ERRORS as error:  # the text of which may repeat names in the file
+        raise UserError(
+            f"{path}: not a file of torch.save, or a truncated or damaged one "
+            f"({type(error).__name__})"
         ) from error

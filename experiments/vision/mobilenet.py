@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from experiments.shared.errors import MissingFileError, UserError
 from experiments.shared.progress import progress
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
 
@@ -77,12 +78,12 @@ class MobileNet:
                 .npz as `save` writes it; None: those that come with this repository.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is damaged, or of another architecture.
+            MissingFileError: there is no such file.
+            UserError: it is damaged, or of another architecture.
         """
         path = WEIGHTS_FILE if path is None else Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file with weights of MobileNetV2")
+            raise MissingFileError(f"{path}: no such file with weights of MobileNetV2")
         layers = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
         return cls(tuple(Layer(jnp.asarray(k), jnp.asarray(b)) for k, b in layers))
 
@@ -136,12 +137,12 @@ class MobileNet:
 @jax.jit
 def _encode(layers: tuple[Layer, ...], images: jax.Array) -> jax.Array:
     remaining = iter(layers)
-    x = (images - jnp.asarray(_MEAN)) / jnp.asarray(_STD)
+    x = (images - _everywhere(jnp.asarray(_MEAN))) / _everywhere(jnp.asarray(_STD))
     first = next(remaining)
     x = lax.conv_general_dilated(
         x, first.kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    x = _relu6(x + first.bias)
+    x = _relu6(x + _everywhere(first.bias))
     for expansion, channels, blocks, stride in _STAGES:
         for block in range(blocks):
             before = x
@@ -155,23 +156,28 @@ def _encode(layers: tuple[Layer, ...], images: jax.Array) -> jax.Array:
     return jnp.mean(x, axis=(1, 2))
 
 
+def _everywhere(channels: jax.Array) -> jax.Array:
+    """Numbers of the channels ``[C]`` as ``[1, 1, 1, C]``, for all pixels of a batch."""
+    return channels[None, None, None]
+
+
 def _relu6(x: jax.Array) -> jax.Array:
     return jnp.clip(x, 0, 6)
 
 
 def _pointwise(x: jax.Array, layer: Layer) -> jax.Array:
-    return jnp.einsum("nhwi,io->nhwo", x, layer.kernel) + layer.bias
+    return jnp.einsum("nhwi,io->nhwo", x, layer.kernel) + _everywhere(layer.bias)
 
 
 def _depthwise(x: jax.Array, layer: Layer, stride: int) -> jax.Array:
     """3 x 3, each channel for itself, as nine shifted products: on a CPU several times faster."""
     height, width = (-(-side // stride) for side in x.shape[1:3])
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    total = layer.bias
+    total = _everywhere(layer.bias)
     for row in range(3):
         for column in range(3):
             shifted = x[:, row::stride, column::stride][:, :height, :width]
-            total = total + shifted * layer.kernel[row, column]
+            total = total + shifted * _everywhere(layer.kernel[row, column])
     return total
 
 
@@ -194,7 +200,7 @@ def _places() -> list[_Place]:
 def _read_torch(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     headers = tensor_headers(path)
     if isinstance(headers, StoredTensor):
-        raise ValueError(f"{path}: holds one tensor, not the weights of a MobileNetV2")
+        raise UserError(f"{path}: holds one tensor, not the weights of a MobileNetV2")
     read = partial(_tensor, path, headers)
     layers = []
     for place in _places():
@@ -212,7 +218,7 @@ def _read_torch(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def _tensor(path: Path, headers: dict, name: str) -> np.ndarray:
     if not isinstance(headers.get(name), StoredTensor):
-        raise ValueError(f"{path}: has no tensor {name}; not torchvision's mobilenet_v2")
+        raise UserError(f"{path}: has no tensor {name}; not torchvision's mobilenet_v2")
     return read_tensor(path, headers[name]).astype(np.float64)
 
 
@@ -224,7 +230,10 @@ def _read_npz(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
                 for index in range(len(_places()))
             ]
     except Exception as error:  # whatever NumPy and zipfile raise for a damaged file
-        raise ValueError(f"{path}: not weights of MobileNetV2, or damaged ({error!r})") from error
+        # The text of the error may repeat what is in the file.
+        raise UserError(
+            f"{path}: not weights of MobileNetV2, or damaged ({type(error).__name__})"
+        ) from error
     return _checked(layers, path)
 
 
@@ -240,7 +249,7 @@ def _checked(layers: list, path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     expected.append((before, NUM_FEATURES))
     for index, ((kernel, bias), shape) in enumerate(zip(layers, expected, strict=True)):
         if kernel.shape != shape or bias.shape != shape[-1:]:
-            raise ValueError(
+            raise UserError(
                 f"{path}: layer {index} has a kernel {kernel.shape} and a bias {bias.shape}, "
                 f"MobileNetV2 has {shape} and {shape[-1:]}"
             )

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tempalign._engine import modes
+from experiments.shared import progress, run
 
 
-@pytest.fixture(autouse=True, scope="module")
-def modes_of_optax():
-    """The scripts train with optax, whose optimizers are not written for strict dtypes."""
-    with modes.our_modes():
-        yield
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """No progress lines, which come by the clock: what a job prints must not depend on it."""
+    for module in (progress, run):
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", float("inf"))

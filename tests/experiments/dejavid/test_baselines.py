@@ -1,10 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 import tiny_tse
+from sklearn import config_context
 
 from experiments.dejavid import baselines
-from experiments.dejavid.baselines import NAMES, run_baselines, top_k_accuracy
-from experiments.dejavid.steps import Statistics
+from experiments.dejavid.baselines import check_logit_blocks, run_baseline
+from experiments.shared.errors import UserError
+from experiments.shared.scaling import Scaling
 from experiments.tse.dataset import TseDataset, TseSplit
 
 ALIGNING = ("dtw_1nn", "dba_centroid")
@@ -38,58 +42,78 @@ def order_free(rng, label):
     return 3.0 * label + rng.normal(size=(rng.choice((6, 11)), 3))
 
 
-def top1(dataset, names, **settings):
-    results = run_baselines(dataset, tiny_tse.settings(baselines=names, **settings))
-    assert [result.name for result in results] == [NAMES[name] for name in names]
-    return dict(zip(names, results, strict=True))
+def run(dataset, names, **settings):
+    """The results of baselines, by name."""
+    settings = tiny_tse.settings(baselines=names, **settings)
+    return {name: run_baseline(name, dataset, settings) for name in names}
 
 
 def test_where_order_is_the_only_signal_alignment_wins_and_means_guess():
-    results = top1(make_dataset(order_only), (*BLIND, *ALIGNING), standardize=True)
+    results = run(make_dataset(order_only), (*BLIND, *ALIGNING), standardize=True)
     for name in BLIND:
-        assert 0.3 < results[name].top1 < 0.7
+        assert 0.3 < results[name]["top1"] < 0.7
     for name in ALIGNING:
-        assert results[name].top1 > 0.95
+        assert results[name]["top1"] > 0.95
 
 
 def test_where_order_does_not_matter_the_means_know_all():
-    results = top1(make_dataset(order_free), (*BLIND, *ALIGNING))
+    results = run(make_dataset(order_free), (*BLIND, *ALIGNING))
     for name in (*BLIND, *ALIGNING):
-        assert results[name].top1 > 0.95
+        assert results[name]["top1"] > 0.95
 
 
 def test_pooled_first_centroids_see_no_order():
-    pooled = top1(make_dataset(order_only), ("dba_centroid",), pooling="mean")["dba_centroid"]
-    assert 0.3 < pooled.top1 < 0.7
-    assert pooled.num_parameters == 2 * 1 * 3
+    pooled = run(make_dataset(order_only), ("dba_centroid",), pooling="mean")["dba_centroid"]
+    assert 0.3 < pooled["top1"] < 0.7
+    assert pooled["num_parameters"] == 2 * 1 * 3
 
 
-def test_results_are_in_the_order_of_the_report_with_parameters_and_times():
+def test_results_have_what_a_report_needs():
     dataset = make_dataset(order_free, num_classes=6, train=4, test=2)
-    wanted = ("dba_centroid", "mean_1nn", "dtw_1nn", "mean_logistic")
-    results = run_baselines(dataset, tiny_tse.settings(baselines=wanted, num_steps=4))
-    assert [result.name for result in results] == [
-        NAMES[name] for name in ("mean_1nn", "mean_logistic", "dtw_1nn", "dba_centroid")
-    ]
-    assert [result.num_parameters for result in results] == [None, 6 * 4, None, 6 * 4 * 3]
-    assert all(result.seconds > 0 for result in results)
-    assert all(result.top5 is not None and result.top5 >= result.top1 for result in results)
+    results = run(dataset, (*BLIND, *ALIGNING), num_steps=4)
+    parameters = {name: result["num_parameters"] for name, result in results.items()}
+    assert parameters == {
+        "mean_1nn": None, "mean_logistic": 6 * 4, "dtw_1nn": None, "dba_centroid": 6 * 4 * 3
+    }  # fmt: skip
+    for result in results.values():
+        assert result["top5"] >= result["top1"]
+        right = np.array(result["predictions"]) == dataset.test.labels
+        assert right.mean() == pytest.approx(result["top1"])
+    assert json.loads(json.dumps(results)) == results  # the log keeps them
 
 
-def test_runs_are_repeatable_and_none_can_be_asked_for():
+def test_runs_are_repeatable_and_take_the_first_seed():
     dataset = make_dataset(order_only, test=5)
-    settings = tiny_tse.settings(baselines=(*BLIND, *ALIGNING), seeds=(3, 4))
-    first, second = (
-        [(result.name, result.top1) for result in run_baselines(dataset, settings)]
-        for _ in range(2)
-    )
-    assert first == second
-    assert run_baselines(dataset, tiny_tse.settings(baselines=())) == []
+    first = run(dataset, (*BLIND, *ALIGNING), seeds=(3, 4))
+    assert run(dataset, (*BLIND, *ALIGNING), seeds=(3,)) == first
 
 
 def test_no_top5_for_five_classes_or_fewer():
-    results = top1(make_dataset(order_free, num_classes=5, train=2, test=1), BLIND)
-    assert all(result.top5 is None for result in results.values())
+    results = run(make_dataset(order_free, num_classes=5, train=2, test=1), BLIND)
+    assert all(result["top5"] is None for result in results.values())
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_nearest_means_in_float32_are_those_of_float64(offset):
+    """Far from zero, where the fast formula for distances cancels, and in several chunks."""
+
+    def sequence(rng, label):
+        return offset + rng.normal(size=(rng.choice((2, 3)), 20)) + 0.3 * (label == 1)
+
+    dataset = make_dataset(sequence, num_classes=3, train=40, test=40)
+    scaling = Scaling(np.full(20, 0.5, np.float32), np.full(20, 2.0, np.float32))
+    with config_context(working_memory=0.01):  # MB: ten rows of 120 distances
+        scores, num_parameters = baselines._mean_nearest_neighbour(dataset, scaling)
+
+    def means(split):
+        frames = [x.astype(np.float64).mean(axis=0) for x in split.source]
+        return (np.array(frames) - 0.5) / 2.0
+
+    distances = np.linalg.norm(means(dataset.test)[:, None] - means(dataset.train)[None], axis=-1)
+    nearest = [distances[:, dataset.train.labels == label].min(axis=1) for label in range(3)]
+    np.testing.assert_allclose(-scores, np.stack(nearest, axis=1), rtol=1e-4)
+    np.testing.assert_array_equal(scores.argmax(axis=1), np.argmin(nearest, axis=0))
+    assert num_parameters is None and scores.dtype == np.float32
 
 
 def dtw_by_loops(x, y):
@@ -108,7 +132,7 @@ def test_dtw_scores_are_the_distances_to_the_nearest_of_each_class(monkeypatch):
     dataset = make_dataset(
         lambda rng, label: rng.normal(size=(rng.integers(1, 9), 2)), 3, train=6, test=5
     )
-    scaling = Statistics(np.array([0.5, -1.0]), np.array([2.0, 0.5]))
+    scaling = Scaling(np.array([0.5, -1.0]), np.array([2.0, 0.5]))
     scores, _ = baselines._dtw_nearest_neighbour(dataset, scaling)
 
     def scaled(split):
@@ -131,34 +155,18 @@ def test_encoder_logits_are_the_end_of_every_block_summed_over_blocks(blocks):
         x[:, -1, 2 + label] += 5  # only the last block's logits know
         return x.reshape(4, -1)
 
-    results = top1(
+    results = run(
         make_dataset(sequence, num_classes=3, train=1, test=8),
         ("encoder_logits",),
         encoder_logits=blocks,
     )
-    assert results["encoder_logits"].top1 == 1.0
-    assert results["encoder_logits"].num_parameters is None
+    assert results["encoder_logits"]["top1"] == 1.0
+    assert results["encoder_logits"]["num_parameters"] is None
 
 
 @pytest.mark.parametrize("blocks", [2, 3])
 def test_features_that_are_not_blocks_of_logits_are_refused(blocks):
     settings = tiny_tse.settings(baselines=("encoder_logits",), encoder_logits=blocks)
-    with pytest.raises(ValueError, match=f"--encoder_logits={blocks}: the 3 features"):
-        run_baselines(make_dataset(order_only), settings)
-
-
-def test_top_k_counts_by_hand():
-    scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5]])
-    labels = np.array([2, 0, 0])
-    assert top_k_accuracy(scores, labels, 1) == pytest.approx(1 / 3)
-    assert top_k_accuracy(scores, labels, 2) == pytest.approx(2 / 3)
-    assert top_k_accuracy(scores, labels, 3) == 1
-
-
-def test_ties_go_to_the_smaller_class_and_nan_is_last():
-    tied = np.zeros((3, 3))
-    labels = np.arange(3)
-    assert [top_k_accuracy(tied, labels, k) for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 1])
-    broken = np.array([[np.nan, -5.0]])
-    assert top_k_accuracy(broken, np.array([1]), 1) == 1
-    assert top_k_accuracy(broken, np.array([0]), 1) == 0
+    with pytest.raises(UserError, match=f"--encoder_logits={blocks}: the 3 features"):
+        check_logit_blocks(make_dataset(order_only), settings)
+    check_logit_blocks(make_dataset(order_only), tiny_tse.settings(encoder_logits=blocks))

@@ -19,7 +19,7 @@ def test_the_demo_beats_what_ignores_order(tmp_path):
     job.run(options.parse(Settings, argv))
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     top1 = {row["name"]: row["top1"] for row in report["baselines"]}
-    full = [run["history"][-1]["test_top1"] for run in report["runs"] if run["variant"] == "full"]
+    full = [run["history"][-1]["test_top1"] for run in report["runs"] if run["method"] == "full"]
     mean = math.fsum(full) / len(full)
     assert len(full) == 3
     assert mean >= 0.975

@@ -8,12 +8,15 @@ import tiny_tse
 
 from experiments.dejavid import steps, training
 from experiments.dejavid.initial import initial_centroids, make_head
-from experiments.dejavid.steps import Statistics, StepSpec
+from experiments.dejavid.results import RunResult
+from experiments.dejavid.steps import StepSpec
+from experiments.dejavid.training import DejaVidRun
+from experiments.shared import run
 from experiments.shared.metrics_log import MetricsLog
+from experiments.shared.scaling import Scaling
 from experiments.tse.batches import epoch_batches
-from experiments.tse.dataset import TseSplit
 
-VARIANTS = ("frozen_weights", "weights_only", "full")
+METHODS = ("frozen_weights", "weights_only", "full")
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +24,13 @@ def dataset():
     return tiny_tse.dataset()
 
 
-def train(dataset, folder, variant="full", seed=0, **changes):
+def train(dataset, folder, method="full", seed=0, **changes):
     folder.mkdir(parents=True, exist_ok=True)
-    with MetricsLog(folder / "metrics.jsonl") as log:
-        return training.train_run(
-            dataset, tiny_tse.settings(**changes), variant, seed, folder / "run", log
-        )
+    settings = tiny_tse.settings(**changes)
+    log = MetricsLog(folder / "metrics.jsonl")
+    one = DejaVidRun(dataset, settings, method, seed)
+    trained = run.train(one, folder / "run", log, epochs=settings.epochs, keep=1, identity={})
+    return RunResult(method, seed, 0, trained)
 
 
 def random_head(dataset, settings):
@@ -50,7 +54,7 @@ RATES = {"centroids": np.float32(0.01), "log_weights": np.float32(0.03)}
 
 
 def one_step(spec, state, batch, rates=RATES):
-    scaling = Statistics.identity(tiny_tse.NUM_FEATURES)
+    scaling = Scaling.identity(tiny_tse.NUM_FEATURES)
     # The step takes its state's buffers, so it is given copies.
     state = jax.tree.map(jnp.copy, state)
     return steps.train_step(spec, state, jnp.zeros(3), batch, rates, scaling)
@@ -125,9 +129,10 @@ def test_paths_are_copied_once_an_epoch(dataset):
     after, _ = one_step(spec, state, batch)
     jax.tree.map(np.testing.assert_array_equal, after.paths, state.paths)
     copied = steps.refresh_paths(spec, after)
-    names = sorted(copied.paths)
-    assert [name.endswith(param) for name, param in zip(names, sorted(copied.params), strict=True)]
-    for name, param in zip(names, sorted(copied.params), strict=True):
+    # There is one copy of each parameter, under a name that ends in the parameter's.
+    copy_of = {name: next(p for p in after.params if name.endswith(p)) for name in copied.paths}
+    assert sorted(copy_of.values()) == sorted(after.params) == ["centroids", "log_weights"]
+    for name, param in copy_of.items():
         np.testing.assert_array_equal(copied.paths[name], after.params[param])
         assert not np.array_equal(copied.paths[name], state.paths[name])
     spec, state, _ = start(dataset, ("centroids",), fixed_epoch_paths=False)
@@ -147,7 +152,7 @@ def test_pooling_takes_the_mean_of_the_true_frames():
     x = np.full((2, 6, 3), np.nan, np.float32)
     x[0, :2] = [[1, 2, 3], [3, 4, 5]]
     x[1, :6] = 2
-    scaling = Statistics(np.ones(3, np.float32), np.full(3, 2, np.float32))
+    scaling = Scaling(np.ones(3, np.float32), np.full(3, 2, np.float32))
     pooled, lengths = steps.prepare(jnp.asarray(x), jnp.array([2, 6]), scaling, "mean")
     np.testing.assert_allclose(pooled[:, 0], [[0.5, 1, 1.5], [0.5, 0.5, 0.5]])
     assert pooled.shape == (2, 1, 3) and lengths.tolist() == [1, 1]
@@ -166,20 +171,34 @@ def test_first_centroids_depend_on_seed_and_take_what_there_is(dataset):
     )
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_learns(dataset, tmp_path, variant):
-    result = train(dataset, tmp_path, variant, epochs=6)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_learns(dataset, tmp_path, method):
+    result = train(dataset, tmp_path, method, epochs=6)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert result.last["test_top1"] >= 0.9
-    assert result.num_parameters == 3 * 4 * tiny_tse.NUM_FEATURES * (2 if variant == "full" else 1)
     assert [entry["epoch"] for entry in result.history] == [1, 2, 3, 4, 5, 6]
+    assert result.picked_on == "test_top1"
     assert result.best["test_top1"] == max(entry["test_top1"] for entry in result.history)
     assert result.last["test_top5"] is None  # three classes
-    accuracy = np.mean(result.test_predictions_top1 == dataset.test.labels)
+    accuracy = np.mean(result.predictions == dataset.test.labels)
     assert accuracy == pytest.approx(result.last["test_top1"])
     first = initial_centroids(dataset, tiny_tse.settings(epochs=6), 0)
-    assert np.array_equal(result.centroids, first) == (variant == "weights_only")
-    assert np.all(result.log_weights == 0) == (variant == "frozen_weights")
+    assert np.array_equal(result.centroids, first) == (method == "weights_only")
+    assert np.all(result.log_weights == 0) == (method == "frozen_weights")
+
+
+def test_the_best_epoch_is_that_of_the_validation_split(tmp_path):
+    result = train(tiny_tse.dataset_with_val(), tmp_path, epochs=2)
+    assert result.picked_on == "val_top1"
+    assert all(0 <= entry["val_top1"] <= 1 for entry in result.history)
+    assert result.history[-1]["test_top1"] == np.mean(
+        result.predictions == tiny_tse.dataset().test.labels
+    )
+    history = [
+        {"epoch": epoch, "val_top1": epoch / 9, "test_top1": 1 - epoch / 9} for epoch in (1, 2)
+    ]
+    trained = dataclasses.replace(result.trained, history=history)
+    assert dataclasses.replace(result, trained=trained).best == history[1]
 
 
 @pytest.mark.parametrize(
@@ -188,13 +207,13 @@ def test_a_run_learns(dataset, tmp_path, variant):
         {"diagonal": True},
         {"fixed_epoch_paths": False},
         {"standardize": True, "weight_init": "normal"},
-        {"variants": ("custom",), "learn_centroids": False},
+        {"methods": ("custom",), "learn_centroids": False},
     ],
     ids=str,
 )
 def test_ablations_train(dataset, tmp_path, changes):
-    variant = changes.get("variants", ("full",))[0]
-    result = train(dataset, tmp_path, variant, epochs=5, **changes)
+    method = changes.get("methods", ("full",))[0]
+    result = train(dataset, tmp_path, method, epochs=5, **changes)
     assert result.last["loss"] < result.history[0]["loss"]
     assert result.last["test_top1"] >= 0.8
 
@@ -219,32 +238,26 @@ def test_two_runs_are_equal_bit_for_bit(dataset, tmp_path):
     assert not np.array_equal(one.centroids, other.centroids)
 
 
-def test_log_has_a_line_for_every_epoch(dataset, tmp_path):
+def test_an_epoch_says_what_was_measured(dataset, tmp_path):
     result = train(dataset, tmp_path, epochs=2)
-    with MetricsLog(tmp_path / "metrics.jsonl") as log:
-        lines = log.lines()
-    assert [line["event"] for line in lines] == ["run_start", "epoch", "epoch", "run_end"]
-    assert lines[2]["loss"] == result.last["loss"]
-    assert lines[2]["learning_rate"] == pytest.approx(0.025)
+    assert set(result.last) == {
+        "epoch", "loss", "train_accuracy", "test_top1", "test_top5", "learning_rate", "seconds"
+    }  # fmt: skip
+    assert result.last["learning_rate"] == pytest.approx(0.025)
+    assert 0 < result.last["train_accuracy"] <= 1
+    assert result.trained.state.test_logits.shape == (21, 3)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(dataset, tmp_path):
-    with pytest.raises(ValueError, match="full seed 0: the loss of epoch 1 is nan.*learning_rate"):
-        train(dataset, tmp_path, learning_rate=1e30)
-
-
-def test_a_sequence_with_nan_is_named(dataset, tmp_path):
-    arrays = [dataset.train.source[i].copy() for i in range(len(dataset.train))]
-    arrays[5][2, 1] = np.nan
-    with pytest.raises(ValueError, match="train5"):
-        TseSplit(dataset.train.ids, dataset.train.labels, dataset.train.lengths, arrays)
-
-
-def test_top5_and_nan_logits():
-    logits = np.tile(np.arange(7.0), (3, 1))
-    logits[2, 6] = np.nan
-    top1, top5 = training._accuracies(logits, np.array([6, 2, 6]))
-    assert (top1, top5) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+def test_top1_and_top5_by_hand():
+    scores = np.zeros((4, 7))
+    scores[0, 6] = 1  # best
+    scores[1, [2, 3, 4, 5]] = 1  # 6 is behind these and, being equal, behind 0 and 1
+    scores[2, 0] = 1  # 4 is the fifth: ties go to the smaller class
+    scores[3, 6] = np.nan  # worse than everything
+    top1, top5 = training.accuracies(scores, np.array([6, 6, 4, 6]))
+    assert (top1, top5) == (0.25, 0.5)
+    assert training.accuracies(scores, np.array([6, 2, 0, 0])) == (1.0, 1.0)
+    assert training.accuracies(scores[:, :5], np.array([0, 2, 0, 0])) == (1.0, None)
 
 
 def test_runs_of_equal_shapes_share_the_compiled_step(dataset, tmp_path):

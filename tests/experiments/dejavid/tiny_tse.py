@@ -2,8 +2,12 @@
 
 import csv
 import functools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from experiments.dejavid.settings import Settings
@@ -35,17 +39,40 @@ def dataset() -> TseDataset:
     return TseDataset("tiny", split("train", 20, 0), split("test", 7, 1), CLASS_NAMES, NUM_FEATURES)
 
 
-def write(folder: Path) -> Path:
-    """Writes the same data in the index layout and returns its folder."""
+def narrow(num_features: int) -> TseDataset:
+    """The same with the first features only."""
+
+    def cut(part: TseSplit) -> TseSplit:
+        return TseSplit(
+            part.ids, part.labels, part.lengths, [x[:, :num_features] for x in part.source]
+        )
+
     data = dataset()
+    return TseDataset("tiny", cut(data.train), cut(data.test), CLASS_NAMES, num_features)
+
+
+@functools.cache
+def dataset_with_val() -> TseDataset:
+    """The same with 6 validation sequences."""
+    data = dataset()
+    return TseDataset(
+        "tiny", data.train, data.test, CLASS_NAMES, NUM_FEATURES, val=split("val", 2, 2)
+    )
+
+
+def write(folder: Path, data: TseDataset | None = None, names="123", dtype="f4") -> Path:
+    """Writes data (by default the tiny one) in the index layout and returns its folder.
+
+    The classes are called by `names`: numbers from 1, as in the archives of UCR and UEA.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "index.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("id", "path", "label", "split"))
-        for name, part in (("train", data.train), ("test", data.test)):
+        for name, part in (data or dataset()).splits.items():
             for index, row in enumerate(part.ids):
-                np.save(folder / f"{row}.npy", part.source[index])
-                rows.writerow((row, f"{row}.npy", part.labels[index], name))
+                np.save(folder / f"{row}.npy", part.source[index].astype(dtype))
+                rows.writerow((row, f"{row}.npy", names[part.labels[index]], name))
     return folder
 
 
@@ -63,3 +90,29 @@ def settings(**changes) -> Settings:
         "baselines": (),
     }
     return Settings(**(values | changes))
+
+
+def flags(data_dir, out_dir, *more) -> list[str]:
+    """Returns the same settings as a command line, for a folder; what comes later wins."""
+    return [
+        f"--data_dir={data_dir}", f"--out_dir={out_dir}", "--num_steps=4", "--epochs=3",
+        "--batch_size=8", "--learning_rate=0.05", "--dba_samples=5", "--dba_iterations=3",
+        "--num_threads=0", "--baselines=", "--methods=full", "--weight_init=ones", *more,
+    ]  # fmt: skip
+
+
+def in_another_process(script: str, *arguments) -> subprocess.CompletedProcess[str]:
+    """Runs a script of this folder, with the compiled programs of this process's cache."""
+    here = Path(__file__).parent
+    kept = {
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.run(
+        [sys.executable, str(here / script), *map(str, arguments)],
+        cwd=here.parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **kept},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )

@@ -1,170 +1,181 @@
-"""Training: what a step does, how methods differ, and that a run goes on bit for bit."""
+"""Training: what a step does, how methods differ, what an epoch depends on."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles
 import pytest
-import tiny_images
+import tiny_seq
 
 import tempalign
-from experiments.seq import training
-from experiments.seq.episodes import Sampler
-from experiments.seq.features import Features
-from experiments.seq.results import main_variant
+from experiments.seq.results import Variant
 from experiments.seq.settings import METHODS
-from experiments.seq.steps import Scaling, classify, make_spec, train_step
-from experiments.shared.checkpoints import Checkpoints
+from experiments.seq.steps import in_parts, make_spec, train_step
+from experiments.seq.training import saved_head, variants
+from experiments.shared.checkpoints import named_leaves
+from experiments.shared.errors import UserError
 from experiments.shared.metrics_log import MetricsLog
+from experiments.shared.run import train
 
-CLASSES, SIZE = 3, 5
-SETTINGS = tiny_images.settings("unused", num_support=2, queries=2)
-
-
-def features(each: int, draws: int, seed: int) -> Features:
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(CLASSES), each).astype(np.int32)
-    images = 2 * np.eye(CLASSES, SIZE)[labels] + rng.normal(size=(len(labels), SIZE))
-    drift = rng.normal(size=(len(labels), draws, 1, SIZE)) * np.linspace(0, 1, 3)[:, None]
-    sequences = images[:, None, None] + drift
-    return Features(images.astype(np.float16), sequences.astype(np.float16), labels)
+CLASSES, SIZE = tiny_seq.CLASSES, tiny_seq.SIZE
+ALIGN = {"seq", "seq_no_smooth"}
+SMOOTH = {"seq", "seq_no_align"}
 
 
-@pytest.fixture(scope="module")
-def sampler():
-    train = features(6, 2, 0)
-    return Sampler(train, np.arange(len(train.labels)), seed=0)
+def softmax(scores):
+    exponents = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exponents / exponents.sum(axis=-1, keepdims=True)
 
 
-@pytest.fixture(scope="module")
-def test_split():
-    return features(20, 1, 1)
-
-
-def train(folder, sampler, test_split, method="seq", settings=SETTINGS):
-    folder.mkdir(exist_ok=True)
-    with MetricsLog(folder / "metrics.jsonl") as log:
-        return training.train_run(
-            test_split, sampler, settings, main_variant(settings, method), 0, CLASSES,
-            folder / "run", log,
-        )  # fmt: skip
-
-
-def terms_of(method, sampler, params, spec):
-    """The loss of the first episode, term by term, as `tempalign` has it."""
-    still = method == "baseline"
-    episode = sampler.draw(0, queries=2, support=2, still=still)
+def terms_of(method, params, episode):
+    """The loss of an episode, term by term, in float64."""
+    kernel, bias = (np.asarray(params["linear"][n], np.float64) for n in ("kernel", "bias"))
     query, support = (
-        (np.asarray(part, np.float32) - sampler.mean) / sampler.std
+        softmax(tiny_seq.SCALING.apply(part.astype(np.float64)) @ kernel + bias)
         for part in (episode.query, episode.support)
     )
-    kernel, bias = params["linear"]["kernel"], params["linear"]["bias"]
-    exemplars = tempalign.soft_dtw_barycenter(
-        jax.nn.softmax(support @ kernel + bias), SETTINGS.gamma, num_iters=2
-    )
-    logits = query @ kernel + bias
-    if still:
-        of_label = jax.nn.log_softmax(logits)[np.arange(6), 0, episode.labels]
-        return 0.0, -float(of_label.mean()), 0.0
-    align = [
-        tempalign.soft_dtw(jax.nn.softmax(row), exemplars[label], SETTINGS.gamma)
-        for row, label in zip(logits, episode.labels, strict=True)
-    ]
-    mean = jax.nn.softmax(logits).mean(axis=1)[np.arange(6), episode.labels]
-    smooth = tempalign.smoothness(jax.nn.softmax(logits)).mean()
-    aligned = float(np.mean(align)) if spec.align else 0.0
-    return aligned, -float(np.log(mean).mean()), float(smooth) if spec.smooth else 0.0
+    if episode.frame_labels is None:
+        of_class = query.mean(axis=1)[np.arange(len(query)), episode.labels]
+    else:
+        of_class = np.take_along_axis(query, episode.frame_labels[..., None], axis=-1)
+    smooth = (np.diff(query, axis=1) ** 2).sum(axis=-1).mean() if query.shape[1] > 1 else 0
+    align = []
+    if method in ALIGN:
+        exemplars = np.asarray(
+            tempalign.soft_dtw_barycenter(support.astype(np.float32), 0.1, num_iters=2), np.float64
+        )
+        for one, label in zip(query, episode.labels, strict=True):
+            cost = ((one[:, None] - exemplars[label][None]) ** 2).sum(axis=-1)
+            align.append(oracles.loop_soft_dtw(cost, 0.1, True)[0])
+    return np.mean(align or [0]), -np.log(of_class).mean(), smooth * (method in SMOOTH)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_loss_of_each_method(sampler, method):
-    spec, state = make_spec(SETTINGS, method, SIZE, CLASSES, 0)
-    align, entropy, smooth = terms_of(method, sampler, state.params, spec)
-    episode = sampler.draw(0, queries=2, support=2 if spec.align else 0, still=method == "baseline")
+@pytest.mark.parametrize(
+    ("method", "by_frame"),
+    [
+        ("baseline", False), ("trajectory", False), ("seq", False), ("seq_no_align", False),
+        ("baseline", True), ("seq", True),
+    ],
+)  # fmt: skip
+def test_the_loss_of_a_method(method, by_frame):
+    spec, state = make_spec(tiny_seq.options(), method, SIZE, CLASSES, 0)
+    frames = 1 if method == "baseline" and not by_frame else tiny_seq.TAU
+    episode = tiny_seq.episode(frames=frames, by_frame=by_frame)
     before = jax.tree.map(np.array, state.params)
+    align, entropy, smooth = terms_of(method, before, episode)
     new, totals = train_step(
-        spec, state, jnp.zeros(4), episode, Scaling(sampler.mean, sampler.std), (3.0, 0.5, 0.1), 0.1
+        spec, state, jnp.zeros(4), episode, tiny_seq.SCALING, (3.0, 0.5, 0.1), 0.1
     )
     total = align + 3 * entropy + 0.5 * smooth
-    np.testing.assert_allclose(totals, [total, align, entropy, smooth], rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(totals, [total, align, entropy, smooth], rtol=2e-3, atol=1e-4)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), new.params, before)
     # The first step of AdamW: the rate for every number, and the decay.
     assert 0.09 < moved["linear"]["kernel"] < 0.11
 
 
+def test_which_terms_a_method_has():
+    specs = {m: make_spec(tiny_seq.options(), m, SIZE, CLASSES, 0)[0] for m in METHODS}
+    assert {m for m, spec in specs.items() if spec.align} == ALIGN
+    assert {m for m, spec in specs.items() if spec.smooth} == SMOOTH
+
+
 def test_first_weights_depend_on_the_seed_alone():
-    states = [make_spec(SETTINGS, method, SIZE, CLASSES, 3)[1].params for method in METHODS]
+    states = [make_spec(tiny_seq.options(), m, SIZE, CLASSES, 3)[1].params for m in METHODS]
     for other in states[1:]:
         jax.tree.map(np.testing.assert_array_equal, other, states[0])
-    another = make_spec(SETTINGS, "seq", SIZE, CLASSES, 4)[1].params
+    another = make_spec(tiny_seq.options(), "seq", SIZE, CLASSES, 4)[1].params
     assert (another["linear"]["kernel"] != states[0]["linear"]["kernel"]).any()
 
 
-def test_exemplars_of_some_classes_only(sampler):
+def test_exemplars_of_some_classes_only():
     """With classes drawn for an episode, the scores and the terms are still of all classes."""
-    spec, state = make_spec(SETTINGS, "seq", SIZE, CLASSES, 0)
-    rows = np.arange(18)
-    some = Sampler(sampler._features, rows, seed=0, classes_per_episode=2)
-    episode = some.draw(0, queries=2, support=2)
-    absent = ({0, 1, 2} - set(episode.classes.tolist())).pop()
-    scaling = Scaling(some.mean, some.std)
-    before = np.array(state.params["linear"]["kernel"])
-    new, totals = train_step(spec, state, jnp.zeros(4), episode, scaling, (3.0, 0.5, 0.1), 0.1)
-    assert np.isfinite(totals).all()
-    assert (np.asarray(new.params["linear"]["kernel"])[:, absent] != before[:, absent]).any()
-
-
-def test_classification_is_by_the_mean_probability(rng):
-    spec, state = make_spec(SETTINGS, "seq", SIZE, CLASSES, 0)
-    frames = rng.normal(size=(300, 2, SIZE)).astype(np.float16)
-    scaling = Scaling(np.full(SIZE, 0.5, np.float32), np.full(SIZE, 2, np.float32))
-    found = classify(spec.graphdef, state.params, frames, scaling)
-    kernel, bias = (np.asarray(state.params["linear"][n]) for n in ("kernel", "bias"))
-    logits = (frames.astype(np.float32) - 0.5) / 2 @ kernel + bias
-    expected = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(found, expected.mean(axis=1), atol=1e-6)
-
-
-def test_a_run_learns_and_goes_on_bit_for_bit(sampler, test_split, tmp_path, monkeypatch):
-    straight = train(tmp_path / "straight", sampler, test_split)
-    assert len(straight.history) == 3
-    assert straight.last["image_accuracy"] > 0.6
-    assert straight.history[-1]["loss"] < straight.history[0]["loss"]
-    assert straight.last["image_accuracy"] == np.mean(
-        straight.image_predictions == test_split.labels
+    spec, state = make_spec(tiny_seq.options(), "seq", SIZE, CLASSES, 0)
+    whole = tiny_seq.episode()
+    chosen = whole.labels != 1
+    some = whole._replace(
+        query=whole.query[chosen],
+        labels=whole.labels[chosen],
+        support=whole.support[[0, 2]],
+        classes=whole.classes[[0, 2]],
     )
-
-    save, folder = Checkpoints.save, tmp_path / "broken"
-
-    def save_and_stop(self, step, *args):
-        save(self, step, *args)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", save_and_stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(folder, sampler, test_split)
-    resumed = train(folder, sampler, test_split)
-    jax.tree.map(np.testing.assert_array_equal, resumed.params, straight.params)
-    np.testing.assert_array_equal(resumed.image_predictions, straight.image_predictions)
-    np.testing.assert_array_equal(resumed.sequence_predictions, straight.sequence_predictions)
-    for one, other in zip(resumed.history, straight.history, strict=True):
-        assert {k: v for k, v in one.items() if k != "seconds"} == {
-            k: v for k, v in other.items() if k != "seconds"
-        }
-    with MetricsLog(folder / "metrics.jsonl") as log:
-        done = [line["epochs_done"] for line in log.lines() if line["event"] == "run_start"]
-    assert done == [0, 1]
-
-    # A finished run is read, not trained.
-    def never(*_):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(training, "train_step", never)
-    again = train(folder, sampler, test_split)
-    jax.tree.map(np.testing.assert_array_equal, again.params, straight.params)
+    before = jax.tree.map(np.array, state.params)
+    new, totals = train_step(
+        spec, state, jnp.zeros(4), some, tiny_seq.SCALING, (3.0, 0.5, 0.1), 0.1
+    )
+    # Those of the other class are not looked at.
+    full = some._replace(support=whole.support, classes=whole.classes)
+    align, entropy, smooth = terms_of("seq", before, full)
+    expected = [align + 3 * entropy + 0.5 * smooth, align, entropy, smooth]
+    np.testing.assert_allclose(totals, expected, rtol=2e-3, atol=1e-4)
+    kernel = np.asarray(new.params["linear"]["kernel"])
+    assert (kernel[:, 1] != before["linear"]["kernel"][:, 1]).any()
 
 
-def test_a_loss_that_is_not_finite(sampler, test_split, tmp_path):
-    settings = tiny_images.settings("unused", learning_rate=1e30)
-    with pytest.raises(ValueError, match="seq seed 0: the loss of epoch 1 is nan"):
-        train(tmp_path, sampler, test_split, settings=settings)
+def test_a_run_learns_and_is_a_function_of_its_state(tmp_path):
+    settings = tiny_seq.options(steps_per_epoch=5)
+    run = tiny_seq.TinyRun(settings, Variant.of(settings, "seq"))
+    with MetricsLog(tmp_path / "metrics.jsonl") as log:
+        trained = train(run, tmp_path / "run", log, epochs=3, keep=2, identity={})
+    assert trained.last["accuracy"] > 0.6
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    rates = [entry["learning_rate"] for entry in trained.history]
+    np.testing.assert_allclose(rates, [0.1, 0.075, 0.025], rtol=1e-5)  # a cosine by epochs
+    # An epoch is a pure function: what was killed ends as what was not.
+    state = run.like()
+    for number in (1, 2, 3):
+        stored = jax.tree.map(np.asarray, state)
+        state, entry = run.epoch(stored, number, lambda steps: None)
+        again, same = run.epoch(stored, number, lambda steps: None)
+        assert entry == same
+        jax.tree.map(np.testing.assert_array_equal, state, again)
+    jax.tree.map(np.testing.assert_array_equal, state, trained.state)
+
+    # The head of a checkpoint, for --predict.
+    graphdef, params, scaling = saved_head(named_leaves(trained.state))
+    assert graphdef == run.spec.graphdef
+    jax.tree.map(np.testing.assert_array_equal, params, trained.state.state.params)
+    np.testing.assert_array_equal(scaling.std, tiny_seq.SCALING.std)
+
+
+def test_methods_log_the_terms_that_they_have():
+    settings = tiny_seq.options(steps_per_epoch=1)
+    for method in ("trajectory", "seq"):
+        run = tiny_seq.TinyRun(settings, Variant.of(settings, method))
+        _, entry = run.epoch(run.start(), 1, lambda steps: None)
+        assert (entry["align"] is not None) == (method in ALIGN)
+        assert (entry["smooth"] is not None) == (method in SMOOTH)
+
+
+def test_numbers_that_are_not_finite(tmp_path):
+    """Also after the last step of an epoch, whose loss was still finite."""
+    settings = tiny_seq.options(learning_rate=1e38, steps_per_epoch=1)
+    run = tiny_seq.TinyRun(settings, Variant.of(settings, "trajectory"))
+    with (
+        MetricsLog(tmp_path / "metrics.jsonl") as log,
+        pytest.raises(UserError, match=r"trajectory-seed0: after epoch \d these are not finite"),
+    ):
+        train(run, tmp_path / "run", log, epochs=3, keep=2, identity={})
+
+
+def test_what_is_trained():
+    settings = tiny_seq.options(
+        methods=("baseline", "seq"), sweep=("alpha", "num_support"), sweep_alpha=(1.0, 3.0),
+        sweep_num_support=(2, 5),
+    )  # fmt: skip
+    names = [variant.run_name(4) for variant in variants(settings)]
+    # The job's own alpha and N are among the methods already.
+    assert names == ["baseline-seed4", "seq-seed4", "seq-num_support5-seed4", "seq-alpha1-seed4"]
+    close = [Variant.of(settings, "seq", alpha=a, swept="alpha").name for a in (1 / 3, 0.333333)]
+    assert close[0] != close[1]
+
+
+def test_in_parts():
+    items = np.arange(7.0)[:, None]
+    seen = []
+
+    def double(part):
+        seen.append(part.shape)
+        return 2 * part
+
+    np.testing.assert_array_equal(in_parts(double, items, 3), 2 * items)
+    assert seen == [(3, 1)] * 3

@@ -6,6 +6,8 @@ from shutil import copyfile
 import numpy as np
 import pytest
 
+from experiments.shared.errors import UserError
+from experiments.shared.fingerprint import Digests
 from experiments.tse import dejavid_layout
 from experiments.tse.dataset import check_finite
 
@@ -33,7 +35,8 @@ def test_val_is_evaluated_and_test_where_there_is_none(dejavid_dir):
     assert "split 'val'" in note and "1 videos of the split 'test' are not used" in note
     splits = {3: "train", 5: "train", 7: "train", 8: "test", "x": "test", "y": "test"}
     data = dejavid_layout.load(dejavid_dir(id2splits=splits))
-    assert len(data.test) == 3 and data.note == "evaluated on the split 'test' of id2splits.pkl"
+    assert len(data.test) == 3
+    assert data.note.startswith("evaluated on the split 'test' of id2splits.pkl; 1 class has a")
 
 
 def test_numpy_labels_and_another_folder_are_fine(dejavid_dir, tmp_path):
@@ -53,6 +56,8 @@ def test_wide_and_brain_floats_become_float32(dejavid_dir, torch_files, name):
     copyfile(torch_files / f"{name}.pt", folder / "feats" / "contiguous.pt")
     data = dejavid_layout.load(folder)
     assert data.train.source[0].dtype == np.float32
+    stored = {"double": "float64"}.get(name, name)
+    assert f"1 of 5 sequences are stored as {stored}, read as float32" in data.note
     np.testing.assert_array_equal(data.train.source[0], ramp(5, 3))
 
 
@@ -67,6 +72,10 @@ def test_wide_and_brain_floats_become_float32(dejavid_dir, torch_files, name):
         ("id2splits", {"x": "dev"}, "id 'x': id2splits.pkl has 'dev', not train, val, test"),
         ("id2fname", {8: 5}, "id 8: id2fname.pkl has 5, not a file name"),
         ("id2fname", {8: "none.pt"}, "none.pt: no such file"),
+        ("id2fname", {8: "contiguous.pt"}, "id 8: has the file of id 5"),
+        ("id2fname", {8: "../feats/contiguous.pt"}, "id 5: has the file of id 8"),
+        ("id2fname", {8: "../x.pt"}, "id 8: path '../x.pt' leads out of the folder .*feats"),
+        ("id2fname", {8: "/etc/passwd"}, "id 8: path '/etc/passwd' leads out of .*outside_paths"),
         ("id2fname", {8: "contiguous.pt", 5: "dict.pt"}, "dict.pt: .*without a tensor for id 5"),
         ("id2fname", {2.5: "half.pt"}, "id 2.5: must be an integer or text"),
         ("id2fname", {"5": "half.pt"}, "id '5': id2labels.pkl has no entry"),
@@ -81,6 +90,22 @@ def test_bad_tables_are_refused(dejavid_dir, table, change, message):
         return
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         dejavid_layout.load(folder)
+
+
+def test_paths_may_lead_out_where_the_user_says_so(dejavid_dir, tmp_path):
+    folder = dejavid_dir(id2fname={5: "contiguous.pt", 3: "../half.pt", 8: "dict.pt"})
+    (folder / "feats" / "half.pt").rename(folder / "half.pt")
+    with pytest.raises(UserError, match="id 3: path '../half.pt' leads out"):
+        dejavid_layout.load(folder)
+    data = dejavid_layout.load(folder, outside_paths=True)
+    np.testing.assert_array_equal(data.train.source[1], ramp(5, 3))
+
+
+def test_digests_are_those_of_file_and_id(dejavid_dir):
+    found = dejavid_layout.load(dejavid_dir()).contents(Digests())
+    of_dict = [found["train"].digests[1], found["test"].digests[0]]
+    assert of_dict[0] != of_dict[1]
+    assert of_dict[0].split("/")[0] == of_dict[1].split("/")[0]
 
 
 def test_ids_that_read_the_same_are_refused(dejavid_dir):
@@ -123,7 +148,7 @@ def test_pickles_that_are_no_tables_are_refused(dejavid_dir, table):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("integer", "must be float16 or float32, got int64"),
+        ("integer", "must be floating point .*, got int64"),
         ("legacy", "before torch 1.6"),
         ("module", "'torch.nn.modules.linear.Linear'"),
     ],

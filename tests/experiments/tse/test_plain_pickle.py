@@ -3,12 +3,14 @@ import io
 import os
 import pickle
 import random
+import resource
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from experiments.shared.errors import UserError
 from experiments.tse.plain_pickle import PlainUnpickler, checked_load, load_plain_pickle
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -98,6 +100,32 @@ def test_tricks_are_refused(data):
         loads(data)
 
 
+@pytest.mark.parametrize(
+    "text", ["Isecret\n.", "ca secret\nb c\n.", "secret:x:0", "\x80\x02secret", "Vsecret"]
+)
+def test_what_is_in_a_foreign_file_is_not_told(tmp_path, text):
+    path = tmp_path / "shadow"
+    path.write_text(text, encoding="latin1")
+    with pytest.raises(UserError, match="shadow: not a readable pickle") as caught:
+        load_plain_pickle(path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x0f.",  # a place of the memory gigabytes away
+        b"Np268435455\n.",
+        b"\x80\x05\x96" + (2**33).to_bytes(8, "little") + b"x.",
+    ],
+)
+def test_a_few_bytes_do_not_take_gigabytes(data):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="not a readable pickle"):
+        loads(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000  # kilobytes
+
+
 def test_damaged_pickles_give_a_clear_error():
     good = pickle.dumps({f"video{i}": (i, "train", np.int32(i)) for i in range(20)})
     rng = random.Random(0)
@@ -106,7 +134,7 @@ def test_damaged_pickles_give_a_clear_error():
         data[rng.randrange(len(data))] = rng.randrange(256)
         try:
             loads(bytes(data))
-        except ValueError as error:
+        except UserError as error:
             assert str(error).startswith("here.pkl: ")
     for cut in range(len(good)):
         with pytest.raises(ValueError, match="^here.pkl: "):

@@ -5,6 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from experiments.shared.errors import UserError
+from experiments.tse import torch_file
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
 
 
@@ -115,7 +117,11 @@ def tensor_pickle(numel="I15\n", offset="I0\n", shape="(I5\nI3\nt", strides="(I3
         (dict(strides="(I-3\nI1\nt"), "leaves its storage"),
         (dict(strides="(I3\nI2\nt"), "leaves its storage"),
         (dict(strides="(I3\nt"), "leaves its storage"),
-        (dict(shape="(I5\nVx\nt"), "cannot be interpreted as an integer"),
+        (dict(shape="(I5\nVx\nt"), "TypeError"),
+        (dict(numel="F15.5\n"), "TypeError"),
+        (dict(strides="(I0\nI1\nt", shape="(I6\nI3\nt"), "more elements than its storage"),
+        (dict(strides="(I0\nI0\nt", shape="(I99999999\nI99999999\nt"), "save its clone"),
+        (dict(strides="(I1\nI1\nt", shape="(I6\nI3\nt"), "more elements than its storage"),
         (dict(rest="}Vconj\nI01\ns"), "metadata"),
     ],
 )
@@ -145,6 +151,37 @@ def test_a_file_that_shrank_since_is_noticed(torch_files, tmp_path):
         read_tensor(path, header)
 
 
+def test_tensors_that_share_numbers_are_read_where_they_fit(torch_files, tmp_path):
+    change = dict(shape="(I3\nI3\nt", strides="(I1\nI1\nt")
+    path = rewrite(
+        torch_files / "contiguous.pt", tmp_path / "a.pt", data_pkl=tensor_pickle(**change)
+    )
+    flat = BASE.reshape(-1)
+    np.testing.assert_array_equal(load(path), [flat[0:3], flat[1:4], flat[2:5]])
+
+
+def test_a_storage_that_is_no_whole_number_of_elements_is_read(torch_files, tmp_path):
+    path = rewrite(
+        torch_files / "contiguous.pt", tmp_path / "a.pt", **{"0": BASE.tobytes() + b"ab"}
+    )
+    np.testing.assert_array_equal(load(path), BASE)
+
+
+def test_files_that_grow_when_they_are_read_are_refused(torch_files, tmp_path, monkeypatch):
+    path = tmp_path / "bomb.pt"
+    zeros = bytes(2_000_000)
+    with zipfile.ZipFile(torch_files / "contiguous.pt") as old:
+        members = {info.filename: old.read(info) for info in old.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, data in members.items():
+            new.writestr(name, zeros if name.endswith("data/0") else data)
+    load(path)  # a small one is fine
+    monkeypatch.setattr(torch_file, "_MOST_EXPANDED", 1_000_000)
+    for read in (tensor_headers, load):
+        with pytest.raises(UserError, match=r"bomb.pt: compressed: .* 2,000,\d+.*1,000,000"):
+            read(path)
+
+
 def test_truncated_and_foreign_files_are_named(torch_files, tmp_path):
     good = (torch_files / "contiguous.pt").read_bytes()
     path = tmp_path / "cut.pt"
@@ -159,6 +196,10 @@ def test_truncated_and_foreign_files_are_named(torch_files, tmp_path):
         archive.writestr("other.txt", "text")
     with pytest.raises(ValueError, match="no data.pkl in it"):
         tensor_headers(path)
+    path.write_text("root:secret\n" * 9)
+    with pytest.raises(UserError, match="cut.pt: not a file of torch.save") as caught:
+        tensor_headers(path)
+    assert "secret" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="none.pt"):
         tensor_headers(tmp_path / "none.pt")
 
@@ -174,7 +215,7 @@ def test_damaged_files_give_a_clear_error_or_the_numbers(torch_files, tmp_path):
         path.write_bytes(data)
         try:
             got = load(path)
-        except ValueError as error:
+        except UserError as error:
             assert "damaged.pt" in str(error)
             num_errors += 1
         else:

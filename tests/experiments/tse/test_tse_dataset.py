@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.shared.errors import UserError, raise_all
+from experiments.shared.fingerprint import Digests
 from experiments.tse.dataset import (
     TseDataset,
     TseSplit,
@@ -10,7 +12,7 @@ from experiments.tse.dataset import (
     feature_statistics,
     to_padded,
 )
-from experiments.tse.sources import ArraySource, FileSource, TseFile, check_tse, raise_all
+from experiments.tse.sources import ArraySource, FileSource, TseFile, check_tse, conversion_note
 
 
 def arrays(lengths, num_features=3, dtype=np.float32, seed=0):
@@ -23,10 +25,10 @@ def split(lengths, labels, prefix, **kwargs):
     return TseSplit(ids, np.array(labels, int), np.array(lengths, int), arrays(lengths, **kwargs))
 
 
-def dataset(train=None, test=None, names=("a", "b"), num_features=3):
+def dataset(train=None, test=None, names=("a", "b"), num_features=3, val=None):
     train = split([4, 2, 5], [0, 1, 1], "train") if train is None else train
     test = split([3, 7], [1, 0], "test") if test is None else test
-    return TseDataset("toy", train, test, names, num_features, "a note")
+    return TseDataset("toy", train, test, names, num_features, "a note", val)
 
 
 def tse_file(array, name="f.npy", length=None, num_features=None):
@@ -57,11 +59,48 @@ def test_a_good_dataset_knows_its_sizes():
         (dict(test=split([1], [-1], "t")), r"id 't0' \(test\): label -1 is outside"),
         (dict(test=split([1], [0], "t", num_features=4)), "test split has 4 features, expected 3"),
         (dict(test=split([1], [0], "train")), "id 'train0' comes 2 times"),
+        (dict(val=split([], [], "v")), "val split is empty"),
+        (dict(val=split([1], [2], "v")), r"id 'v0' \(val\): label 2 is outside"),
+        (dict(val=split([1], [0], "test")), "id 'test0' comes 2 times"),
     ],
 )
 def test_a_bad_dataset_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         dataset(**change)
+
+
+def test_a_split_to_choose_by_is_one_of_three():
+    data = dataset(val=split([9], [0], "val"))
+    assert list(data.splits) == ["train", "val", "test"] and data.max_length == 9
+    assert list(dataset().splits) == ["train", "test"]
+    contents = data.contents(Digests())
+    assert contents["val"].ids == ("val0",) and contents["train"].labels == [0, 1, 1]
+    assert len(set(contents["train"].digests)) == 3
+
+
+def test_wide_floats_become_float32():
+    for dtype in (np.float64, np.longdouble):
+        wide = np.array([[0.1, 2], [3, 1e-60]], dtype)
+        got = check_tse(wide, "x")
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, wide.astype(np.float32))
+        assert ArraySource([wide], "x").dtype == np.float32
+    files = [tse_file(arrays([2])[0])._replace(stored=t) for t in ("float64", "float64", "float32")]
+    assert conversion_note(files) == "2 of 3 sequences are stored as float64, read as float32"
+    assert conversion_note(files[2:]) == ""
+
+
+def test_digests_of_sequences_tell_them_apart(tmp_path):
+    x = arrays([4])[0]
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", x + (name == "c"))
+    files = [
+        tse_file(x)._replace(path=tmp_path / f"{name}.npy", part=part)
+        for name, part in (("a", ""), ("b", ""), ("c", "1"), ("c", "2"))
+    ]
+    found = FileSource(files).digests(Digests())
+    assert found[0] == found[1] and len(set(found)) == 3
+    assert ArraySource([x], "x").digests(Digests()) == FileSource([tse_file(x)]).digests(Digests())
 
 
 def test_several_problems_are_listed_together():
@@ -92,8 +131,8 @@ def test_a_bad_split_is_refused(fields, message):
         (np.zeros((2, 2, 2), np.float32), "got shape"),
         (np.zeros((0, 3), np.float32), "at least one frame"),
         (np.zeros((3, 0), np.float32), "one feature"),
-        (np.zeros((2, 3)), "float16 or float32, got float64"),
-        (np.zeros((2, 3), int), "float16 or float32, got int64"),
+        (np.zeros((2, 3), int), "floating point .*, got int64"),
+        (np.full((2, 3), 1e39), "6 of 6 values are beyond 3.4e.38, the largest float32"),
         (np.array([[0, 1], [np.nan, np.inf]], np.float16), "2 of 4 .* frame 1, feature 0"),
     ],
 )

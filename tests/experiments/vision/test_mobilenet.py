@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch_weights
 
+from experiments.shared.errors import UserError
 from experiments.vision.mobilenet import WEIGHTS_FILE, MobileNet
 
 FEATURES_OF_TORCH = Path(__file__).parent / "fixtures" / "mobilenet_v2_features.npy"
@@ -163,8 +165,13 @@ def test_damaged_weights_are_named(tmp_path):
     for damaged in (b"", b"not an npz", content[:middle], flipped + content[middle + 64 :]):
         path = tmp_path / "weights.npz"
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"weights\.npz: not weights of MobileNetV2"):
+        with pytest.raises(UserError, match=r"weights\.npz: not weights of MobileNetV2"):
             MobileNet.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("kernel_0.npy", "secret text")
+    with pytest.raises(UserError, match=r"weights\.npz: not weights") as caught:
+        MobileNet.load(path)
+    assert "secret" not in str(caught.value)
 
 
 def test_other_networks_are_refused(tmp_path, weights):

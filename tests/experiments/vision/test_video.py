@@ -6,11 +6,20 @@ import av
 import numpy as np
 import pytest
 
-from experiments.vision.video import frame_rate, read_video, video_frames
+from experiments.vision import video as module
+from experiments.vision.video import frame_rate, read_video, sampled_video, video_frames
 
 CLIPS = Path(__file__).parents[3] / "experiments" / "data" / "clips"
 FRAMES = np.random.default_rng(0).integers(0, 256, (12, 32, 48, 3), dtype=np.uint8)
 TITLE = "Q" * 20
+
+
+READERS = [
+    read_video,
+    frame_rate,
+    lambda path: next(video_frames(path)),
+    lambda path: sampled_video(path, 2),
+]
 
 
 def write(path: Path, frames: np.ndarray = FRAMES, *, title: str = "") -> Path:
@@ -47,6 +56,36 @@ def test_the_iterator_gives_the_same_frames(video):
 def test_max_frames_stops_early_and_never_fills_up(video):
     np.testing.assert_array_equal(read_video(video, max_frames=5), FRAMES[:5])
     assert len(read_video(video, max_frames=100)) == len(FRAMES)
+
+
+@pytest.mark.parametrize("count", [1, 5, 12, 100])
+def test_samples_are_those_of_the_whole_video(video, count):
+    keep = min(count, 12)
+    sampled, total = sampled_video(video, count)
+    np.testing.assert_array_equal(sampled, FRAMES[np.arange(keep) * 12 // keep])
+    assert total == 12
+
+
+@pytest.mark.parametrize("guess", [0, 7, 40])
+def test_samples_do_not_trust_the_number_of_packets(video, monkeypatch, guess):
+    monkeypatch.setattr(module, "_count_packets", lambda path: guess)
+    sampled, total = sampled_video(video, 5)
+    np.testing.assert_array_equal(sampled, FRAMES[np.arange(5) * 12 // 5])
+    assert total == 12
+
+
+def test_only_the_frames_that_are_kept_are_converted(video, monkeypatch):
+    converted = []
+
+    def decoded(path, size, wanted=None):
+        for frame in original(path, size, wanted):
+            converted.append(frame is not None)
+            yield frame
+
+    original = module._decoded
+    monkeypatch.setattr(module, "_decoded", decoded)
+    sampled_video(video, 3)
+    assert (len(converted), sum(converted)) == (12, 3)
 
 
 def test_size_is_height_and_width(tmp_path):
@@ -110,7 +149,7 @@ def sound(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [no_video, nothing, cut, sound])
-@pytest.mark.parametrize("read", [read_video, frame_rate, lambda path: next(video_frames(path))])
+@pytest.mark.parametrize("read", READERS)
 def test_what_does_not_decode_is_named(tmp_path, make, read):
     path = tmp_path / "broken.mp4"
     make(path)
@@ -122,9 +161,11 @@ def test_a_file_without_a_whole_frame_is_named(video):
     video.write_bytes(video.read_bytes()[:3000])
     with pytest.raises(ValueError, match=r"video\.mkv: holds no frame"):
         read_video(video)
+    with pytest.raises(ValueError, match=r"video\.mkv: holds no frame"):
+        sampled_video(video, 3)
 
 
-@pytest.mark.parametrize("read", [read_video, frame_rate, lambda path: next(video_frames(path))])
+@pytest.mark.parametrize("read", READERS)
 def test_a_missing_file_is_named(tmp_path, read):
     with pytest.raises(FileNotFoundError, match=r"none\.mp4: no such video"):
         read(tmp_path / "none.mp4")

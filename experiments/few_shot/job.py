@@ -1,0 +1,120 @@
+"""The job: data, a training for each matching, temperature and seed, evaluations, the report."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+import numpy as np
+
+from experiments.few_shot import evaluation
+from experiments.few_shot.data import MetaData, load
+from experiments.few_shot.evaluation import Encoded, Row
+from experiments.few_shot.models import num_parameters
+from experiments.few_shot.prediction import predict
+from experiments.few_shot.report import write_report
+from experiments.few_shot.results import RunResult, Score, Scores
+from experiments.few_shot.settings import ORDER_BLIND, Settings
+from experiments.few_shot.training import UNTRAINED, FewShotRun, Source, num_bytes, plan
+from experiments.shared import command
+from experiments.shared.fingerprint import Digests
+from experiments.shared.job import Workspace, run_job
+from tempalign.heads import FewShotHead
+
+
+def main(description: str | None, argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line of few-shot, see `experiments.shared.command.main`."""
+    command.main(description, Settings, run, argv)
+
+
+def run(settings: Settings) -> str:
+    """Trains, evaluates and reports; or predicts.
+
+    Returns:
+        The report or the prediction, to print at the end.
+
+    Raises:
+        UserError: settings, data or checkpoints that cannot be used; the message names which.
+    """
+    if settings.predict:
+        return predict(settings)
+    return run_job(settings, load=load, identify=_identify, num_bytes=num_bytes, work=_work)
+
+
+def rows_of(settings: Settings, source: Source) -> list[list[Row]]:
+    """Returns what features are evaluated by: the rows of each evaluation.
+
+    Rows of one evaluation are computed together. A temperature of the sweep has its own, so that
+    another one may join a finished job.
+    """
+    gamma = settings.gamma
+    if source.through and source.gamma != gamma:
+        return [[Row("tam", source.gamma)]]
+    main = [Row(ORDER_BLIND, gamma), *(Row(matching, gamma) for matching in settings.matchings)]
+    sweep = [] if source.through else [[Row("tam", other)] for other in settings.gammas[1:]]
+    return [main, *sweep]
+
+
+def _identify(data: MetaData, settings: Settings, digests: Digests) -> Mapping[str, Any]:
+    del settings, digests  # the arrays themselves are hashed
+    return data.identity
+
+
+def _work(data: MetaData, settings: Settings, workspace: Workspace) -> str:
+    found = _evaluate(data, settings, UNTRAINED, FewShotHead(), workspace)
+    results = []
+    for source in plan(settings):
+        one = FewShotRun(data, settings, source)
+        trained = workspace.train(one, epochs=settings.epochs)
+        model = one.with_params(trained.state.best)
+        results.append(RunResult(source, num_parameters(model), trained, model))
+        found += _evaluate(data, settings, source, model, workspace)
+    scores = [Score(**score) for one in found for score in one["scores"]]
+    known = Scores(tuple(scores), np.array(found[0]["asked"]))
+    return write_report(workspace.folder, data, settings, known, results)
+
+
+def _evaluate(
+    data: MetaData, settings: Settings, source: Source, model: FewShotHead, workspace: Workspace
+) -> list[dict[str, Any]]:
+    """The scores of one kind of features: those in the log, if they were finished, else new."""
+
+    @functools.cache
+    def encoded() -> Encoded:
+        return evaluation.encode(model, data.test.features)
+
+    found = []
+    for number, rows in enumerate(rows_of(settings, source)):
+        name = f"{source.name}, tam at gamma {rows[0].gamma!r}" if number else source.name
+        if source.through:
+            name += f", {settings.epochs} epochs"
+        compute = functools.partial(_scores, data, settings, source, rows, encoded, name)
+        found.append(workspace.once("evaluation", name, compute))
+    return found
+
+
+def _scores(
+    data: MetaData,
+    settings: Settings,
+    source: Source,
+    rows: Sequence[Row],
+    encoded: Callable[[], Encoded],
+    name: str,
+) -> dict[str, Any]:
+    found = evaluation.evaluate(
+        encoded(),
+        data.test,
+        rows,
+        settings,
+        num_episodes=settings.episodes,
+        shots=settings.shots,
+        desc=f"evaluating {name}",
+    )
+    scores = [
+        Score(
+            *source, *row, shots, one.mean, one.interval,
+            found.right[row, shots], found.confusion[row, shots],
+        )
+        for (row, shots), one in found.accuracies.items()
+    ]  # fmt: skip
+    return {"asked": found.asked, "scores": [asdict(score) for score in scores]}

@@ -1,0 +1,274 @@
+"""Meta-training: what a run is, how it starts, and what an epoch does."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from experiments.few_shot import evaluation
+from experiments.few_shot.data import MetaData, MetaSplit
+from experiments.few_shot.evaluation import Row
+from experiments.few_shot.models import make_model, num_parameters
+from experiments.few_shot.sampling import Classes, sample_episodes
+from experiments.few_shot.settings import Settings
+from experiments.shared.optimizers import adamw
+from experiments.shared.options import to_text
+from experiments.shared.run import Advance, Entry, Run
+from experiments.shared.scaling import Scaling
+from tempalign.heads import FewShotHead
+
+Params = dict[str, Any]
+
+
+class Source(NamedTuple):
+    """What features come from: a training, or nothing but the frozen features.
+
+    Attributes:
+        through: the matching whose loss is minimised; "" for the features as they are.
+        gamma: temperature (read by the two TAM matchings only).
+        seed: of first weights and training episodes.
+    """
+
+    through: str
+    gamma: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For messages, and the folder of its checkpoints."""
+        if not self.through:
+            return "untrained"
+        return f"{self.through}-gamma{to_text(self.gamma)}-seed{self.seed}"
+
+
+UNTRAINED = Source("", 0.0, -1)
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """What a compiled epoch is compiled for.
+
+    Attributes:
+        graphdef: the model without its arrays, as `nnx.split` gives it.
+        steps: steps an epoch.
+        episodes: episodes a step.
+        total_steps: of the whole run, for the learning rate.
+        learning_rate: the first.
+        weight_decay: AdamW's.
+        way: classes an episode.
+        shots: supports a class.
+        queries: queries a class.
+    """
+
+    graphdef: nnx.GraphDef
+    steps: int
+    episodes: int
+    total_steps: int
+    learning_rate: float
+    weight_decay: float
+    way: int
+    shots: int
+    queries: int
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """AdamW, its rate a cosine to 0."""
+        rate = optax.cosine_decay_schedule(self.learning_rate, self.total_steps)
+        return adamw(rate, weight_decay=self.weight_decay)
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes.
+
+    Attributes:
+        params: of the encoder.
+        optimizer: optax state.
+    """
+
+    params: Params
+    optimizer: optax.OptState
+
+
+class Snapshot(NamedTuple):
+    """What is known after an epoch.
+
+    Attributes:
+        state: of this epoch.
+        best: parameters of the best epoch on the meta-validation classes; without such classes
+            those of the last epoch.
+        best_accuracy: float64, of that epoch on the meta-validation classes, in [0, 1]; -1 where it
+            is not known.
+        best_epoch: int32, from 1; 0 before the first.
+        scaling: what the features were scaled with, for `--predict`.
+    """
+
+    state: TrainState
+    best: Params
+    best_accuracy: np.ndarray | np.float64
+    best_epoch: np.ndarray | np.int32
+    scaling: Scaling
+
+
+@partial(jax.jit, static_argnames="spec", donate_argnames="state")
+def train_epoch(
+    spec: TrainSpec,
+    state: TrainState,
+    features: jax.Array,
+    classes: Classes,
+    gamma: float,
+    seed: int,
+    epoch: int,
+) -> tuple[TrainState, jax.Array]:
+    """Takes the steps of one epoch on the loss of Eq. 8.
+
+    Args:
+        spec: what to compile.
+        state: the state so far; its buffers are reused.
+        features: float32 [N, T, F] of the meta-training samples.
+        classes: where their classes stand.
+        gamma: temperature, traced: one compilation serves a whole sweep.
+        seed: of the training episodes.
+        epoch: from 0: episodes are numbered through the whole run.
+
+    Returns:
+        (the new state, the mean loss of the steps).
+    """
+    labels = jnp.arange(spec.way).repeat(spec.queries)
+
+    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, jax.Array]:
+        numbers = (epoch * spec.steps + number) * spec.episodes + jnp.arange(spec.episodes)
+        query, support = sample_episodes(
+            seed, numbers, classes, way=spec.way, shots=spec.shots, queries=spec.queries
+        )
+
+        def loss(params: Params) -> jax.Array:
+            model = nnx.merge(spec.graphdef, params)
+            model.gamma = gamma
+            return model.loss(features[query], features[support], labels)
+
+        value, gradients = jax.value_and_grad(loss)(state.params)
+        updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), optimizer), value
+
+    state, losses = jax.lax.scan(step, state, jnp.arange(spec.steps))
+    return state, jnp.mean(losses)
+
+
+class FewShotRun(Run[Snapshot]):
+    """One encoder, trained on the meta-training classes.
+
+    After every epoch it is evaluated on the meta-validation classes, where there are any.
+    """
+
+    def __init__(self, data: MetaData, settings: Settings, source: Source) -> None:
+        """Prepares a run.
+
+        Args:
+            data: what to train and validate on.
+            settings: see `Settings`.
+            source: what to train through, at which temperature, with which seed.
+        """
+        self.name, self.about = source.name, source._asdict()
+        self._data, self._settings, self._source = data, settings, source
+        self.model = make_model(settings, source.through, data.num_features, seed=source.seed)
+        graphdef, params = nnx.split(self.model, nnx.Param)
+        self._params = nnx.to_pure_dict(params)
+        self._spec = TrainSpec(
+            graphdef=graphdef,
+            steps=settings.steps_per_epoch,
+            episodes=settings.batch_episodes,
+            total_steps=settings.steps_per_epoch * settings.epochs,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            way=settings.way,
+            shots=settings.train_shots,
+            queries=settings.queries,
+        )
+        self._features = jnp.asarray(data.train.features)
+
+    def start(self) -> Snapshot:
+        """Returns the snapshot before the first epoch."""
+        params = jax.tree.map(jnp.asarray, self._params)
+        return Snapshot(
+            TrainState(params, self._spec.optimizer.init(params)),
+            params,
+            np.float64(-1),
+            np.int32(0),
+            self._data.scaling,
+        )
+
+    def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
+        """Trains one epoch, then validates; the whole epoch is one call of a compiled program."""
+        source = self._source
+        training, loss = train_epoch(
+            self._spec,
+            # A copy on the device, because the epoch reuses the buffers of the state it is given.
+            jax.tree.map(jnp.array, state.state),
+            self._features,
+            self._data.train.classes,
+            source.gamma,
+            source.seed,
+            number - 1,
+        )
+        entry: Entry = {"loss": float(loss)}
+        accuracy: np.ndarray | np.float64 = state.best_accuracy
+        if self._data.val is not None:
+            accuracy = np.float64(self._validate(training.params, self._data.val))
+            entry["val_accuracy"] = float(accuracy)
+            if accuracy <= state.best_accuracy:
+                return state._replace(state=training), entry
+        return Snapshot(training, training.params, accuracy, np.int32(number), state.scaling), entry
+
+    def with_params(self, params: Params) -> FewShotHead:
+        """Returns the model with these parameters."""
+        return nnx.merge(self._spec.graphdef, jax.tree.map(jnp.asarray, params))
+
+    def _validate(self, params: Params, split: MetaSplit) -> float:
+        """Accuracy on meta-validation classes, matched as it is trained."""
+        settings, row = self._settings, Row(self._source.through, self._source.gamma)
+        shots = settings.train_shots
+        found = evaluation.evaluate(
+            evaluation.encode(self.with_params(params), split.features),
+            split,
+            [row],
+            settings,
+            num_episodes=settings.val_episodes,
+            shots=[shots],
+            desc="validation",
+        )
+        return found.accuracies[row, shots].mean
+
+
+def run_name(settings: Settings, through: str, seed: int) -> str:
+    """Returns the name of a run at the temperature of the results."""
+    return Source(through, settings.gamma, seed).name
+
+
+def num_bytes(data: MetaData, settings: Settings) -> int:
+    """Returns about how many bytes the checkpoints of the whole job take at most."""
+    if not settings.trained:
+        return 0
+    sizes = {
+        through: num_parameters(make_model(settings, through, data.num_features, seed=0))
+        for through in settings.train_through
+    }
+    # Parameters, the best ones, two moments; one checkpoint more while one is replaced.
+    numbers = 4 * sum(sizes[source.through] for source in plan(settings))
+    return 4 * numbers * (settings.keep_checkpoints + 1)
+
+
+def plan(settings: Settings) -> list[Source]:
+    """Returns the trainings of a job, seed by seed."""
+    if not settings.trained:
+        return []
+    return [
+        Source(through, gamma, seed)
+        for seed in settings.seeds
+        for through in settings.train_through
+        for gamma in (settings.gammas if through == "tam" else settings.gammas[:1])
+    ]

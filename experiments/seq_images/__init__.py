@@ -1,0 +1,1 @@
+"""SEQ on images: virtual sequences, frozen features, episodes, report."""

@@ -1,0 +1,181 @@
+"""Frozen features of images and of their virtual sequences, computed once and kept in files."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.seq import cache
+from experiments.seq_images.dataset import ImageDataset, Split
+from experiments.seq_images.settings import Settings
+from experiments.seq_images.virtual_sequences import virtual_sequences
+from experiments.shared.errors import UserError
+from experiments.shared.fingerprint import Digests, digest_array, encoder_identity
+from experiments.shared.progress import progress
+from experiments.vision.mobilenet import WEIGHTS_FILE, MobileNet
+
+_PART = 64  # images in a file: what a kill can cost
+_RENDERED = 4  # images whose sequences are rendered at once
+_ENCODED = 32  # frames that are encoded at once
+_TEST_SEED = 1_000_003  # added to the seed: test sequences share no draw with training
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Features of a split, float16 as they are stored.
+
+    Attributes:
+        images: ``[N, F]``, of the images as they are.
+        sequences: ``[N, draws, tau, F]``, of their virtual sequences.
+        labels: int32 ``[N]``.
+    """
+
+    images: np.ndarray
+    sequences: np.ndarray
+    labels: np.ndarray
+
+
+class Encoder:
+    """The frozen encoder of a job: images to features. It is loaded when it is first used."""
+
+    def __init__(self, name: str, weights: str = "") -> None:
+        """Takes `--encoder` and `--encoder_weights`; code of the user's is not imported yet."""
+        self._name, self._weights = name, weights
+        self._function: Callable[[jax.Array], jax.Array] | None = None
+
+    def identity(self, digests: Digests) -> dict[str, str]:
+        """Returns what tells it from every other: its name, its source, its weights.
+
+        Raises:
+            UserError: it, or its weights, are not there.
+        """
+        own = self._name == "mobilenet_v2"
+        weights = (self._weights or WEIGHTS_FILE) if own else None
+        return encoder_identity(self._name, digests, weights)
+
+    def __call__(self, frames: jax.Array) -> np.ndarray:
+        """Returns float16 features ``[N, F]`` of float32 images ``[N, S, S, 3]`` in [0, 1].
+
+        Raises:
+            UserError: it cannot be loaded, or does not return finite ``[N, F]``; names the flag.
+        """
+        if self._function is None:
+            self._function = self._load()
+        filled = jnp.pad(frames, ((0, -len(frames) % _ENCODED), (0, 0), (0, 0), (0, 0)))
+        parts = [
+            np.asarray(self._function(filled[start : start + _ENCODED]))
+            for start in range(0, len(filled), _ENCODED)
+        ]
+        encoded = np.concatenate(parts)[: len(frames)]
+        if encoded.ndim != 2 or len(encoded) != len(frames):
+            raise UserError(
+                f"--encoder={self._name}: must return [N, F] for N images, got {encoded.shape}"
+            )
+        with np.errstate(over="ignore"):  # found below
+            stored = encoded.astype(np.float16)
+        if not np.isfinite(stored).all():
+            raise UserError(
+                f"--encoder={self._name}: features that are not finite, or beyond float16 (65504)"
+            )
+        return stored
+
+    def _load(self) -> Callable[[jax.Array], jax.Array]:
+        if self._name == "pixels":
+            return lambda images: images.reshape(len(images), -1)
+        if self._name == "mobilenet_v2":
+            return MobileNet.load(self._weights or None)
+        module, _, name = self._name.partition(":")
+        try:
+            function = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"--encoder={self._name}: cannot be imported ({error})") from error
+        if not callable(function):
+            raise UserError(f"--encoder={self._name}: is not a function")
+        return function
+
+
+def compute_features(
+    dataset: ImageDataset, settings: Settings, folder: Path
+) -> tuple[Features, Features]:
+    """Computes the features of both splits, or reads those that were computed before.
+
+    Args:
+        dataset: the images.
+        settings: of encoder and virtual sequences.
+        folder: where the files are; each holds a few images, so that a kill costs little.
+
+    Returns:
+        (of the training split, of the test split).
+
+    Raises:
+        UserError: an encoder that cannot be loaded, or whose features are not usable; the folder
+            cannot be written.
+    """
+    extractor = _Extractor(settings, folder)
+    train = extractor.split("train", dataset.train, settings.draws, settings.augment_seed)
+    test = extractor.split("test", dataset.test, 1, settings.augment_seed + _TEST_SEED)
+    return train, test
+
+
+def num_bytes(dataset: ImageDataset, settings: Settings) -> int:
+    """Returns about how many bytes the files of features take."""
+    frames = len(dataset.train) * (1 + settings.draws * settings.tau)
+    frames += len(dataset.test) * (1 + settings.tau)
+    pixels = settings.encoder == "pixels"
+    return 2 * frames * (3 * settings.image_size**2 if pixels else MobileNet.num_features)
+
+
+class _Extractor:
+    """Renders, encodes and stores."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings, self._folder = settings, folder
+        self._encoder = Encoder(settings.encoder, settings.encoder_weights)
+        names = ("image_size", "tau", "start", "border")
+        self._key: dict[str, Any] = {name: getattr(settings, name) for name in names}
+        self._key |= self._encoder.identity(Digests())
+
+    def split(self, name: str, split: Split, draws: int, seed: int) -> Features:
+        starts = range(0, len(split), _PART)
+        parts = []
+        for start in progress(starts, desc=f"{name} features", unit="files"):
+            rows = np.arange(start, min(start + _PART, len(split)))
+            pixels = digest_array(split.images[rows])
+            key = {**self._key, "draws": draws, "seed": seed, "first": start, "pixels": pixels}
+            path = self._folder / f"{name}-{start:06d}.npz"
+            compute = partial(self._compute, split.images[rows], rows, draws, seed)
+            parts.append(cache.kept(path, key, compute))
+        images, sequences = (
+            np.concatenate([part[kind] for part in parts]) for kind in ("images", "sequences")
+        )
+        return Features(images, sequences, split.labels)
+
+    def _compute(
+        self, images: np.ndarray, rows: np.ndarray, draws: int, seed: int
+    ) -> dict[str, np.ndarray]:
+        settings, count = self._settings, len(images)
+        filled = -count % _RENDERED  # one shape, one compilation
+        images = np.pad(images, ((0, filled), (0, 0), (0, 0), (0, 0)), mode="edge")
+        rows = np.pad(rows, (0, filled), mode="edge")
+        plain = self._encoder(jnp.asarray(images, jnp.float32) / 255)
+        sequences = []
+        for start in range(0, len(images), _RENDERED):
+            some = slice(start, start + _RENDERED)
+            frames = virtual_sequences(
+                jnp.asarray(images[some], jnp.float32) / 255,
+                jnp.asarray(rows[some]),
+                seed,
+                num_draws=draws,
+                tau=settings.tau,
+                start=settings.start,
+                border=settings.border,
+            )
+            encoded = self._encoder(frames.reshape(-1, *frames.shape[3:]))
+            sequences.append(encoded.reshape(_RENDERED, draws, settings.tau, -1))
+        return {"images": plain[:count], "sequences": np.concatenate(sequences)[:count]}

@@ -1,0 +1,92 @@
+"""The one way to write a file: whole or not at all, also under a kill or with a full disk."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from experiments.shared.errors import MissingFileError, UserError
+
+
+@contextmanager
+def whole_file(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
+    """Opens a file that appears under its name only when the block has ended well.
+
+    Args:
+        path: the file; one that is there is replaced.
+        mode: "w" for text (UTF-8; half a surrogate pair, as names of files may hold, is written as
+            its number) or "wb".
+
+    Raises:
+        UserError: it cannot be written (a full disk, no permission); what was there is unharmed.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+    try:
+        with open(part, mode, **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except UserError:
+        raise  # of another file, which the block has read
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes a text file, see `whole_file`."""
+    with whole_file(path) as file:
+        file.write(text)
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Writes a JSON file, see `whole_file`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        MissingFileError: it is not there.
+        UserError: it is not JSON, or cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: no such file") from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file that can be read ({error})") from error
+
+
+def unused(path: Path | str) -> Path:
+    """Returns the path, or the first of path-2, path-3, ... that does not exist yet."""
+    path = Path(path)
+    found, number = path, 1
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename last: on POSIX the name is on disk only when the folder is."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,318 @@
+"""A job: one output folder, whose runs are made once, saved, and gone on with after a kill.
+
+`run_job` is the frame that all experiments share. It refuses before it works, and claims a folder
+only with the first result: an attempt that fails leaves nothing in the way of the next.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from experiments.shared.errors import UserError
+from experiments.shared.files import read_json, write_json
+from experiments.shared.fingerprint import Digests, repetition_note
+from experiments.shared.identity import digest, job_identity, refuse_differences
+from experiments.shared.metrics_log import MetricsLog
+from experiments.shared.options import Options, merge, option, to_text
+from experiments.shared.run import Run, Trained, train
+
+T = TypeVar("T", bound="JobOptions")
+D = TypeVar("D")
+S = TypeVar("S")
+
+JOB = "The job and its output folder"
+OTHER = "Instead of training"
+
+SETTINGS_FILE = "settings.json"
+_CHECKPOINTS = "checkpoints"
+_LOCK = ".lock"
+
+
+@dataclasses.dataclass(frozen=True)
+class JobOptions(Options):
+    """The settings that all jobs have; those of an experiment are a subclass.
+
+    Raises:
+        UserError: a value that its flag does not allow.
+    """
+
+    seeds: tuple[int, ...] = option(
+        (0,),
+        JOB,
+        "One run of every method for each. A job that is resumed with other seeds has both.",
+        minimum=0,
+        grows=True,
+    )
+    out_dir: str = option(
+        "runs/job", JOB, "Folder where everything is written.", changes_result=False, path=True
+    )
+    resume: bool = option(
+        False,
+        JOB,
+        "Go on with the job in --out_dir: what is finished there is not repeated, and seeds, "
+        "methods, baselines and epochs may be added.",
+        changes_result=False,
+    )
+    keep_checkpoints: int = option(
+        2,
+        JOB,
+        "How many of the newest checkpoints of a run to keep.",
+        minimum=1,
+        changes_result=False,
+    )
+    outside_paths: bool = option(
+        False,
+        JOB,
+        "Allow paths in index files that lead out of the data's own folder.",
+        changes_result=False,
+    )
+    traceback: bool = option(
+        False, JOB, "Show where in the code an error was found, too.", changes_result=False
+    )
+    predict: str = option(
+        "",
+        OTHER,
+        "Use the newest checkpoint in --out_dir on this file, folder, or CSV file with a column "
+        "path, and end. The settings of the run are read from that folder.",
+        changes_result=False,
+        path=True,
+    )
+    predict_method: str = option(
+        "",
+        OTHER,
+        "Which of the trained methods --predict uses; empty: the one that the help of the methods "
+        "names first, or the last one trained.",
+        changes_result=False,
+    )
+    predict_seed: int = option(
+        -1,
+        OTHER,
+        "Which of the trained seeds --predict uses; -1: the first.",
+        minimum=-1,
+        changes_result=False,
+    )
+
+
+class Workspace:
+    """The output folder of a job that is at work.
+
+    Attributes:
+        folder: the folder.
+        log: its metrics.jsonl.
+        identity: what decides every result in it, see `experiments.shared.identity`.
+        note: what a reader of the report must know about samples in two splits; empty for nothing.
+    """
+
+    def __init__(self, settings: JobOptions, data: Mapping[str, Any]) -> None:
+        """Opens the folder, which is this process's alone."""
+        self.folder = Path(settings.out_dir)
+        self.identity = job_identity(settings, data)
+        self.note = repetition_note(data)
+        self.log = MetricsLog(self.folder / "metrics.jsonl")
+        self._settings, self._data = settings, data
+        self._claimed = False
+
+    def claim(self) -> None:
+        """Writes settings.json: from the first result on, the folder is this job's."""
+        if not self._claimed:
+            job = {"settings": self._settings.to_json(), "data": dict(self._data)}
+            write_json(self.folder / SETTINGS_FILE, job)
+            self._claimed = True
+
+    def train(self, run: Run[S], *, epochs: int) -> Trained[S]:
+        """Trains a run, or reads it where it is finished; see `experiments.shared.run.train`."""
+        return train(
+            run,
+            self.folder / _CHECKPOINTS / run.name,
+            self.log,
+            epochs=epochs,
+            keep=self._settings.keep_checkpoints,
+            identity=self.identity,
+            claim=self.claim,
+        )
+
+    def once(
+        self, event: str, name: str, compute: Callable[[], Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Returns a result that is computed once a job, and logged when it is there.
+
+        Args:
+            event: of the line in the log.
+            name: of the result.
+            compute: returns it, of JSON's types.
+
+        Returns:
+            The result, with its wall-clock "seconds".
+        """
+        key = digest(self.identity)
+        for line in reversed(self.log.lines()):
+            if (line["event"], line.get("name"), line.get("identity")) == (event, name, key):
+                return {
+                    part: value
+                    for part, value in line.items()
+                    if part not in ("event", "time", "name", "identity")
+                }
+        began = time.monotonic()
+        result = dict(compute())
+        result = {"seconds": time.monotonic() - began, **result}
+        result = json.loads(json.dumps(result))  # the same to the caller, now and when it is read
+        self.claim()
+        self.log.write(event, name=name, identity=key, **result)
+        return result
+
+
+def run_job(
+    settings: T,
+    *,
+    load: Callable[[T], D],
+    identify: Callable[[D, T, Digests], Mapping[str, Any]],
+    num_bytes: Callable[[D, T], int],
+    work: Callable[[D, T, Workspace], str],
+) -> str:
+    """Runs a job, or goes on with it.
+
+    Args:
+        settings: of this call.
+        load: reads and checks the data. It gets the settings of the job, which with --resume are
+            those of this call and those that it had before.
+        identify: returns what identifies the data, of JSON's types, "class_names" among it.
+        num_bytes: about how much room the job takes on the disk.
+        work: trains and reports; returns what to print.
+
+    Returns:
+        What `work` returned.
+
+    Raises:
+        UserError: the folder is taken, cannot be written, is worked in by another process, or holds
+            a job with other settings or other data.
+    """
+    folder = Path(settings.out_dir)
+    saved = read_job(folder, type(settings))
+    settings = _admitted(settings, saved)
+    _refuse_early(folder)
+    data = load(settings)
+    digests = Digests(folder / "digests.json")
+    described = identify(data, settings, digests)
+    prepare_folder(folder, num_bytes(data, settings))
+    with locked(folder):
+        if read_job(folder, type(settings)) != saved:
+            raise UserError(f"--out_dir={folder}: another job has begun there; name another folder")
+        if saved is not None:
+            now = job_identity(settings, described)
+            refuse_differences(job_identity(settings, saved["data"]), now, str(folder))
+        digests.save()
+        return work(data, settings, Workspace(settings, described))
+
+
+def read_job(out_dir: Path | str, settings_class: type[Options]) -> dict[str, Any] | None:
+    """Returns settings.json of an output folder: settings and data; None where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = Path(out_dir) / SETTINGS_FILE
+    if not path.is_file():
+        return None
+    job = read_json(path)
+    try:
+        settings_class.from_json(job["settings"])
+        dict(job["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the settings of a job ({error})") from error
+    return job
+
+
+def prepare_folder(folder: Path, num_bytes: int) -> None:
+    """Makes an output folder, and checks before hours of work that it can be written.
+
+    Raises:
+        UserError: it cannot be made or written, or the disk has less room.
+    """
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--out_dir={folder}: cannot be written ({error.strerror}); mend that or name another "
+            "folder"
+        ) from error
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise UserError(
+            f"--out_dir={folder}: the job takes {num_bytes / 1e6:,.0f} MB, but the disk has "
+            f"{free / 1e6:,.0f} MB free; make room or name another folder"
+        )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; the system lets go of it whatever ends the process.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: two jobs in one folder are then up to the user
+        yield
+        return
+    with open(folder / _LOCK, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "of unknown number"
+            raise UserError(
+                f"--out_dir={folder}: process {holder} is at work there; wait for it to end, or "
+                "name another folder"
+            ) from error
+        except OSError:
+            pass  # a network disk that knows no locks: as on Windows
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _refuse_early(folder: Path) -> None:
+    """Raises before the data is read what can be known then; makes nothing."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(
+            f"--out_dir={folder}: cannot be written, because of {there}; name another folder"
+        )
+    if (folder / _LOCK).exists():
+        with locked(folder):
+            pass
+
+
+def _admitted(settings: T, saved: Mapping[str, Any] | None) -> T:
+    """Returns the settings of the job; those of a resumed one may have grown."""
+    folder = Path(settings.out_dir)
+    if saved is None:
+        if not settings.resume and any((folder / _CHECKPOINTS).glob("*/*")):
+            raise UserError(
+                f"--out_dir={folder}: holds checkpoints; go on with them by --resume, or name "
+                "another folder"
+            )
+        return settings
+    if not settings.resume:
+        raise UserError(
+            f"--out_dir={folder}: already holds a job, which is not overwritten; go on with it by "
+            "--resume, or name another folder"
+        )
+    former = type(settings).from_json(saved["settings"])
+    merged = merge(former, settings, str(folder))
+    for field in dataclasses.fields(merged):
+        was, now = getattr(former, field.name), getattr(merged, field.name)
+        if field.metadata["grows"] and was != now:
+            print(f"{folder} grows: --{field.name} was {to_text(was)}, now {to_text(now)}")
+    return merged

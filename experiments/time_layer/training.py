@@ -1,0 +1,323 @@
+"""What a run of the TIME layer is: what its classifier is shown, and what an epoch does."""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from experiments.shared.optimizers import adamw
+from experiments.shared.run import Advance, Entry, Run, Trained
+from experiments.time_layer.dataset import Batch, Split, VideoDataset, batches
+from experiments.time_layer.models import make_classifier
+from experiments.time_layer.settings import Settings
+from tempalign._time_layer import Arrangement
+from tempalign.heads import TimeClassifier
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a run shows its classifier.
+
+    Attributes:
+        name: as the report calls it.
+        n: cells along each side of a grid.
+        num_frames: grids.
+        arrangement: of the frames in them.
+        middle_only: whether the video is cut down to its middle frame first.
+    """
+
+    name: str
+    n: int
+    num_frames: int
+    arrangement: Arrangement = "spatial"
+    middle_only: bool = False
+
+    @property
+    def key(self) -> str:
+        """A name for files and for `--predict_method`."""
+        return self.name.replace(" ", "_").replace(",", "").replace("=", "")
+
+    @property
+    def sees_order(self) -> bool:
+        """Whether other scores come of the same frames in another order."""
+        return self.n > 1
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes."""
+
+    params: Any
+    optimizer: optax.OptState
+
+
+class Snapshot(NamedTuple):
+    """What is known after an epoch.
+
+    Attributes:
+        state: parameters and optimiser.
+        predictions: int32 ``[N_test]``, the class that these parameters see in each test video.
+    """
+
+    state: TrainState
+    predictions: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One trained run: one method with one seed, evaluated after every epoch.
+
+    Attributes:
+        method: what was shown.
+        seed: of first weights and order.
+        trained: the run itself. Its history has an entry an epoch: loss, train_accuracy,
+            test_accuracy, val_accuracy where there is a validation split (fractions), step_seconds
+            (median of a training step; None where too few were timed), temp_bytes (temporary
+            memory of a step, as the compiler planned it), planned_epochs and seconds.
+    """
+
+    method: Method
+    seed: int
+    trained: Trained[Snapshot]
+
+    @property
+    def last(self) -> Entry:
+        """The entry of the last epoch."""
+        return self.trained.last
+
+    @property
+    def accuracy(self) -> float:
+        """On the test split after the last epoch, a fraction."""
+        return self.last["test_accuracy"]
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """int32 ``[N_test]`` after the last epoch."""
+        return self.trained.state.predictions
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the classifier learned."""
+        return count(self.trained.state.state.params)
+
+
+Groups = Mapping[Method, Sequence[RunResult]]
+"""The results of all seeds by method, in the order of the first."""
+
+_Shapes = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """What a step is compiled for; hashable."""
+
+    graphdef: nnx.GraphDef
+    middle_only: bool
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    total_steps: int
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """AdamW, its rate rising from 0, then a cosine to 0."""
+        rate = optax.warmup_cosine_decay_schedule(
+            0.0, self.learning_rate, self.warmup_steps, self.total_steps
+        )
+        return adamw(rate, weight_decay=self.weight_decay)
+
+    def scores(self, params: Any, batch: Batch) -> jax.Array:
+        """Returns the scores ``[B, C]``."""
+        videos, lengths = jnp.asarray(batch.videos), jnp.asarray(batch.lengths)
+        if self.middle_only:
+            middle = (lengths // 2)[:, None, None, None, None]
+            videos, lengths = jnp.take_along_axis(videos, middle, axis=1), jnp.ones_like(lengths)
+        return nnx.merge(self.graphdef, params)(videos, lengths=lengths)
+
+
+@functools.partial(jax.jit, static_argnames="spec", donate_argnames="state")
+def train_step(spec: StepSpec, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+    """One step on the mean cross-entropy.
+
+    Returns:
+        (state, [sum of the losses, number of videos that were right, number of videos]).
+    """
+
+    def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
+        scores = spec.scores(params, batch)
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch.labels)
+        right = scores.argmax(-1) == batch.labels
+        loss, count = (losses * batch.valid).sum(), batch.valid.sum()
+        return loss / count, jnp.stack([loss, jnp.where(right, batch.valid, 0).sum(), count])
+
+    (_, sums), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
+    return TrainState(optax.apply_updates(state.params, updates), optimizer), sums
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def score_step(spec: StepSpec, params: Any, batch: Batch) -> jax.Array:
+    """Returns the scores ``[B, C]`` of a batch."""
+    return spec.scores(params, batch)
+
+
+class TimeLayerRun(Run[Snapshot]):
+    """One method with one seed, trained on the training videos, tested after every epoch."""
+
+    unit = "videos"
+
+    def __init__(
+        self, dataset: VideoDataset, settings: Settings, method: Method, seed: int
+    ) -> None:
+        """Prepares a run.
+
+        Args:
+            dataset: its test split, and its validation split where it has one, are evaluated.
+            settings: see `Settings`.
+            method: one of `methods(settings)`.
+            seed: of first weights and order of the videos.
+        """
+        self.name = run_name(settings, method.key, seed)
+        self.about = {"method": method.name, "seed": seed}
+        self.steps = sum(map(len, dataset.splits.values()))
+        self._dataset, self._settings, self._seed = dataset, settings, seed
+        total = settings.epochs * -(-len(dataset.train) // settings.batch_size)
+        self._spec, self._params = make_spec(
+            settings, method, len(dataset.class_names), seed=seed, total_steps=total
+        )
+
+    def start(self) -> Snapshot:
+        """Returns the snapshot before the first epoch."""
+        state = TrainState(self._params, self._spec.optimizer.init(self._params))
+        return Snapshot(state, np.zeros(len(self._dataset.test), np.int32))
+
+    def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
+        """Trains one epoch, then evaluates."""
+        settings, dataset = self._settings, self._dataset
+        training = jax.tree.map(jnp.array, state.state)  # a step reuses the buffers it is given
+        sums, ticks = np.zeros(3), list[float]()
+        reading = batches(
+            dataset.train,
+            settings.batch_size,
+            seed=self._seed,
+            epoch=number,
+            num_threads=settings.num_threads,
+        )
+        for batch in reading:
+            if not ticks:
+                step, temp_bytes = _compiled(self._spec, _shapes(training), _shapes(batch))
+            training, of_batch = step(training, batch)
+            sums += np.asarray(of_batch, np.float64)
+            ticks.append(time.monotonic())
+            advance(settings.batch_size)
+        loss, right, valid = sums.tolist()
+        entry: Entry = {"loss": loss / valid, "train_accuracy": right / valid}
+        if dataset.val is not None:
+            chosen = self._predict(training.params, dataset.val, advance)
+            entry["val_accuracy"] = float(np.mean(chosen == dataset.val.labels))
+        predictions = self._predict(training.params, dataset.test, advance)
+        entry["test_accuracy"] = float(np.mean(predictions == dataset.test.labels))
+        steps = np.diff(ticks)  # without the first one, which may compile
+        entry["step_seconds"] = float(np.median(steps)) if len(steps) else None
+        entry |= {"temp_bytes": temp_bytes, "planned_epochs": settings.epochs}
+        return Snapshot(training, predictions), entry
+
+    def _predict(self, params: Any, split: Split, advance: Advance) -> np.ndarray:
+        """The predicted classes of a split, int32 ``[N]``."""
+        settings, parts = self._settings, []
+        for batch in batches(
+            split, settings.batch_size, seed=None, num_threads=settings.num_threads
+        ):
+            parts.append(np.asarray(score_step(self._spec, params, batch).argmax(-1)))
+            advance(settings.batch_size)
+        return np.concatenate(parts)[: len(split)].astype(np.int32)
+
+
+def by_method(results: Sequence[RunResult]) -> Groups:
+    """Returns results in groups."""
+    groups: dict[Method, list[RunResult]] = {}
+    for result in results:
+        groups.setdefault(result.method, []).append(result)
+    return groups
+
+
+def methods(settings: Settings) -> list[Method]:
+    """Returns what the runs of a job show, baselines first."""
+    found = []
+    if "single_frame" in settings.baselines:
+        found.append(Method("single frame", 1, 1, middle_only=True))
+    if "frame_average" in settings.baselines:
+        found.append(Method("frame average", 1, settings.average_frames))
+    for n in settings.grids:
+        # Cells that show one frame each have nothing to arrange.
+        arrangements = settings.arrangements if n > 1 and settings.num_frames > 1 else ("spatial",)
+        for arrangement in arrangements:
+            suffix = f", {arrangement}" if n > 1 else ""
+            chosen = cast(Arrangement, arrangement)
+            found.append(Method(f"TIME N={n}{suffix}", n, settings.num_frames, chosen))
+    return found
+
+
+def run_name(settings: Settings, method: str, seed: int) -> str:
+    """Returns the name of a run, which is that of its folder; `method` is a `Method.key`."""
+    del settings
+    return f"{method}-seed{seed}"
+
+
+def make_spec(
+    settings: Settings, method: Method, num_classes: int, *, seed: int = 0, total_steps: int = 1
+) -> tuple[StepSpec, nnx.State]:
+    """Returns what a run compiles for, and its first weights."""
+    head = TimeClassifier(
+        make_classifier(settings, num_classes, seed),
+        method.n,
+        num_frames=method.num_frames,
+        arrangement=method.arrangement,
+        size=settings.size,
+    )
+    graphdef, params = nnx.split(head, nnx.Param)
+    spec = StepSpec(
+        graphdef,
+        method.middle_only,
+        settings.learning_rate,
+        settings.weight_decay,
+        int(settings.warmup * total_steps),
+        total_steps,
+    )
+    return spec, params
+
+
+def num_bytes(dataset: VideoDataset, settings: Settings) -> int:
+    """Returns about how many bytes the checkpoints of the whole job take at most."""
+    classes = len(dataset.class_names)
+    params = nnx.eval_shape(lambda: nnx.state(make_classifier(settings, classes, 0), nnx.Param))
+    # Weights and two moments of each, and the predictions; one more while one is replaced.
+    checkpoint = 4 * (3 * count(params) + len(dataset.test))
+    runs = len(settings.seeds) * len(methods(settings))
+    return checkpoint * runs * (settings.keep_checkpoints + 1)
+
+
+def count(params: Any) -> int:
+    """Returns the number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _shapes(tree: Any) -> _Shapes:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(spec: StepSpec, state: _Shapes, batch: _Shapes) -> tuple[Any, int]:
+    """A training step, compiled once for all seeds, and the temporary bytes that it takes."""
+    step = train_step.lower(
+        spec, *(jax.tree.unflatten(structure, leaves) for structure, leaves in (state, batch))
+    ).compile()
+    planned = step.memory_analysis()
+    return step, 0 if planned is None else int(planned.temp_size_in_bytes)
