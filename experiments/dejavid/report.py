@@ -187,7 +187,7 @@ def verdict(
         difference = compared[f"{pictures.head_name(best)} minus {rival.name}"]
         text += (
             f" Against the best {what}, {rival.name} ({100 * rival.top1:.2f} %): "
-            f"{difference.sentence()}."
+            f"{difference.sentence(rival=rivals is aware)}."
         )
         if rivals is blind and difference.effect != "helps":
             text += " So this table is no evidence that the order of the frames helps here."

@@ -62,8 +62,13 @@ class Comparison:
         signs = {_sign(self.over_seeds), _sign(self.over_units)}
         return {1: "helps", -1: "hurts"}.get(signs.pop()) if len(signs) == 1 else None
 
-    def sentence(self) -> str:
-        """Returns what the differences allow to say, without a full stop."""
+    def sentence(self, *, rival: bool = False) -> str:
+        """Returns what the differences allow to say, without a full stop.
+
+        Args:
+            rival: whether the other is a method of its own, which the one is better or worse than,
+                and not the same with a part left out, which helps or hurts.
+        """
         count = len(self.differences)
         if count < 2:
             return f"{points(self.differences)} points, of which one seed says nothing about chance"
@@ -74,7 +79,8 @@ class Comparison:
             f"{count} seeds)"
         )
         if self.effect:
-            return f"{change}: it {self.effect} here"
+            words = {"helps": "is better", "hurts": "is worse"} if rival else {}
+            return f"{change}: it {words.get(self.effect, self.effect)} here"
         return f"{change}: no difference is shown, {self._reason()}"
 
     def _reason(self) -> str:

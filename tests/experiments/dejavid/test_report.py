@@ -162,7 +162,7 @@ def test_verdict_claims_what_is_beyond_both(dataset, mean, logistic, dtw):
     assert "temporal mean + logistic regression (80.00 %): +11.00 ± 1.00 points" in blind
     assert "(better with 3, worse with 0 of 3 seeds): it helps here." in blind
     assert "no evidence" not in text
-    assert aware.startswith("-6.00 ± 1.00 points") and "it hurts here" in aware
+    assert aware.startswith("-6.00 ± 1.00 points") and "it is worse here" in aware
 
 
 def test_verdict_takes_the_last_epoch_and_the_best_method(dataset, logistic):

@@ -80,6 +80,7 @@ def test_words():
     three = (0.012, 0.009, 0.015)
     change = "+1.20 ± 0.30 points (better with 3, worse with 0 of 3 seeds)"
     assert made(three, yes, yes).sentence() == f"{change}: it helps here"
+    assert made(three, yes, yes).sentence(rival=True) == f"{change}: it is better here"
     fewer = tuple(-value for value in three)
     assert made(fewer, minus, minus).sentence() == (
         "-1.20 ± 0.30 points (better with 0, worse with 3 of 3 seeds): it hurts here"
