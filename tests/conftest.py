@@ -27,7 +27,7 @@ if not jax.config.jax_compilation_cache_dir:
 
 hypothesis.settings.register_profile(
     "tempalign",
-    max_examples=25,
+    max_examples=10,  # the same ones each time; --hypothesis-profile=thorough draws more
     deadline=None,  # the first example of a shape compiles
     derandomize=True,
     suppress_health_check=[
@@ -35,6 +35,9 @@ hypothesis.settings.register_profile(
         # The suite of weighted DTW is inherited by a class for each implementation.
         hypothesis.HealthCheck.differing_executors,
     ],
+)
+hypothesis.settings.register_profile(
+    "thorough", parent=hypothesis.settings.get_profile("tempalign"), max_examples=100
 )
 hypothesis.settings.load_profile("tempalign")
 

@@ -31,7 +31,15 @@ def test_dba(options):
     np.testing.assert_array_equal(found.converged, found.objective[:, -1] == found.objective[:, -2])
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(pytest.param(one, marks=pytest.mark.slow) for one in OPTIONS[1:-1]),
+        OPTIONS[0],
+        OPTIONS[-1],
+    ],
+    ids=lambda options: "-".join(options),
+)
 def test_soft_barycenter(options):
     options = {**options, "lengths": LENGTHS} if "mask" not in options else options
     found = tempalign.soft_dtw_barycenter(

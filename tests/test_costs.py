@@ -31,7 +31,7 @@ def test_small_differences_of_large_numbers(cost, scale, difference):
             np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())
 
 
-@pytest.mark.parametrize("features", [1, 7, 40])
+@pytest.mark.parametrize("features", [1, 20, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cost", NAMES)
 @pytest.mark.usefixtures("x64")
 def test_derivatives_of_all_orders(cost, features):

@@ -61,7 +61,20 @@ def exported(function, shape):
     return export.export(jax.jit(function))(given).call(X)
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *FIXED_FRAMES])
+# What the others are made of; all of them are tested where there is time.
+QUICKLY = (
+    "dtw", "soft_dtw_gradient", "weighted_dtw_gradient", "cosine_gradient", "align", "dba",
+    "seq_loss", "DejaVidHead", "FewShotHead",
+)  # fmt: skip
+
+
+def some(names):
+    return [
+        name if name in QUICKLY else pytest.param(name, marks=pytest.mark.slow) for name in names
+    ]
+
+
+@pytest.mark.parametrize("name", some([*FUNCTIONS, *FIXED_FRAMES]))
 def test_a_symbolic_batch_is_exported(name):
     function = {**FUNCTIONS, **FIXED_FRAMES}[name]
     found, expected = exported(function, "b, 7, 3"), function(X)
@@ -77,7 +90,7 @@ def test_videos_of_a_symbolic_batch_are_exported():
     np.testing.assert_allclose(found, head(videos), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "dtw_all_pairs"])
+@pytest.mark.parametrize("name", some(name for name in FUNCTIONS if name != "dtw_all_pairs"))
 def test_a_symbolic_number_of_frames_is_exported(name):
     found, expected = exported(FUNCTIONS[name], "b, t, 3"), FUNCTIONS[name](X)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

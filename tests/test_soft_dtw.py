@@ -266,7 +266,14 @@ CHECKPOINT_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", CHECKPOINT_OPTIONS, ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(pytest.param(one, marks=pytest.mark.slow) for one in CHECKPOINT_OPTIONS[:2]),
+        *CHECKPOINT_OPTIONS[2:],
+    ],
+    ids=str,
+)
 def test_checkpoint_changes_nothing(options):
     random = np.random.default_rng(14)
     x = random.normal(size=(3, 1, 70, 5)).astype(np.float32)  # two blocks of rows, one not full

@@ -56,7 +56,13 @@ MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("batch",))
 SHARDED, WHOLE = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
 
 
-@pytest.mark.parametrize("y_spec", [SHARDED, WHOLE], ids=["paired", "against a replicated batch"])
+@pytest.mark.parametrize(
+    "y_spec",
+    [
+        pytest.param(SHARDED, id="paired", marks=pytest.mark.slow),
+        pytest.param(WHOLE, id="against a replicated batch"),  # the harder of the two
+    ],
+)
 def test_shard_map(value_and_gradients, y_spec):
     x = X if y_spec == SHARDED else X[:, None]
     lengths = LENGTHS if y_spec == SHARDED else LENGTHS[:, None]

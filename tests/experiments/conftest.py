@@ -1,5 +1,7 @@
 """Settings for the tests of the scripts."""
 
+import signal
+
 import pytest
 
 from experiments.shared import progress, run
@@ -10,3 +12,11 @@ def quiet(monkeypatch):
     """No progress lines, which come by the clock: what a job prints must not depend on it."""
     for module in (progress, run):
         monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", float("inf"))
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as Python has it: where the suite itself runs in the background, it is ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)

@@ -98,7 +98,8 @@ def test_in_another_thread_nothing_is_touched():
 
 
 ENDING = """
-import atexit, time
+import atexit, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from experiments.shared import interrupts
 
 def tidy():
