@@ -13,7 +13,7 @@ from experiments.shared.prediction import open_run, predict_inputs, say_classes
 from experiments.shared.progress import progress
 from experiments.shared.scaling import Scaling
 from experiments.tse.batches import padded_length
-from experiments.tse.index_folder import read_npy
+from experiments.tse.npy_file import read_npy
 from experiments.tse.sources import check_tse
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
 from tempalign import heads

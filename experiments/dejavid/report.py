@@ -20,14 +20,14 @@ from experiments.shared.comparison import (
     comparisons_table,
 )
 from experiments.shared.job import Workspace
-from experiments.shared.reports import Report, percent, seconds, sessions_of
+from experiments.shared.reports import Report, sessions_of
 from experiments.shared.scores import (
     balanced_table,
     by_class_table,
     classification,
     write_predictions,
 )
-from experiments.shared.tables import Table
+from experiments.shared.tables import Table, percent, seconds
 from experiments.tse.dataset import TseDataset
 
 COLUMNS = ("method", "top-1 last", "top-1 best", "top-5", "parameters", "seconds")

@@ -71,7 +71,7 @@ def _work(data: MetaData, settings: Settings, workspace: Workspace) -> str:
         found += _evaluate(data, settings, source, model, workspace)
     scores = [Score(**score) for one in found for score in one["scores"]]
     known = Scores(tuple(scores), np.array(found[0]["asked"]))
-    return write_report(workspace.folder, data, settings, known, results)
+    return write_report(workspace, data, settings, known, results)
 
 
 def _evaluate(

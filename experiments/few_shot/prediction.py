@@ -116,12 +116,7 @@ class _Reader:
         self._scaling = Scaling(run.arrays["scaling.mean"], run.arrays["scaling.std"])
         model = make_model(run.settings, run.method, len(self._scaling.mean), seed=0)
         graphdef, params = nnx.split(model, nnx.Param)
-        arrays = {
-            name.removeprefix("best."): array
-            for name, array in run.arrays.items()
-            if name.startswith("best.")
-        }
-        best = fill(nnx.to_pure_dict(params), arrays, str(run.folder))
+        best = fill(nnx.to_pure_dict(params), run.arrays, str(run.folder), below="best.")
         self.model: FewShotHead = nnx.merge(graphdef, jax.tree.map(jnp.asarray, best))
 
     def __call__(self, file: Path) -> np.ndarray:

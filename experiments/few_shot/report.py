@@ -1,6 +1,5 @@
 """The report of a job: what was found, Table 2 and Fig. 5 of the paper, how to read them."""
 
-import csv
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,8 @@ from experiments.few_shot.data import MetaData
 from experiments.few_shot.results import RunResult, Score, Scores, mean, source_name
 from experiments.few_shot.settings import ORDER_BLIND, Settings
 from experiments.shared.comparison import Comparison, comparisons_note, comparisons_table
-from experiments.shared.files import whole_file
-from experiments.shared.fingerprint import repetition_note
+from experiments.shared.files import write_csv
+from experiments.shared.job import Workspace
 from experiments.shared.reports import Report, sessions_of
 from experiments.shared.scores import balanced_table, by_class_table
 from experiments.shared.tables import Cell, Table, percent, seconds
@@ -26,7 +25,7 @@ _NONE = "-"
 
 
 def write_report(
-    folder: Path,
+    workspace: Workspace,
     data: MetaData,
     settings: Settings,
     scores: Scores,
@@ -35,7 +34,7 @@ def write_report(
     """Writes predictions.csv, report.json and report.md, then the pictures.
 
     Args:
-        folder: an existing one.
+        workspace: of the job.
         data: what was trained and evaluated on.
         settings: with which.
         scores: every evaluation.
@@ -47,7 +46,7 @@ def write_report(
     Raises:
         UserError: the folder cannot be written to.
     """
-    _write_predictions(folder / PREDICTIONS_FILE, data, scores)
+    _write_predictions(workspace.folder / PREDICTIONS_FILE, data, scores)
     found = {shots: Findings.of(scores, settings, shots) for shots in settings.shots}
     comparisons = {
         f"{shots}-shot: {name}": {"accuracy": comparison}
@@ -83,7 +82,7 @@ def write_report(
         tables=tables,
         settings=settings,
         notes=_notes(settings, data, results),
-        about_data="; ".join(filter(None, (data.note, repetition_note(data.identity)))),
+        about_data="; ".join(filter(None, (data.note, workspace.note))),
         facts=_facts(data),
         numbers={
             "scores": [_without_counts(score) for score in scores.scores],
@@ -107,7 +106,7 @@ def write_report(
         drawings=pictures.drawings(data, settings, scores, results, confused),
         sessions=sessions_of(result.trained for result in results),
     )
-    return report.write(folder)
+    return report.write(workspace.folder)
 
 
 def _headlines(found: Mapping[int, "Findings"]) -> list[str]:
@@ -278,10 +277,7 @@ def _write_predictions(path: Path, data: MetaData, scores: Scores) -> None:
         "queries": scores.asked.tolist(),
     }
     columns |= {f"{score.name} right": score.right for score in scores.scores}
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
 def _notes(settings: Settings, data: MetaData, results: Sequence[RunResult]) -> list[str]:

@@ -14,7 +14,7 @@ from experiments.seq_anomaly.settings import Settings
 from experiments.seq_anomaly.training import AnomalyRun
 from experiments.seq_anomaly.windows import Sampler
 from experiments.shared import command
-from experiments.shared.fingerprint import Digests, repetition_note
+from experiments.shared.fingerprint import Digests
 from experiments.shared.job import Workspace, run_job
 
 
@@ -86,5 +86,4 @@ def _work(dataset: AnomalyDataset, settings: Settings, workspace: Workspace) -> 
     baselines = run_baselines(dataset, num_features=own_features)
     for result in baselines:
         workspace.once("baseline", result.name, result.metrics._asdict)
-    repeated = repetition_note({"repeated": workspace.identity["data repeated"]})
-    return write_report(workspace.folder, dataset, settings, baselines, runs, repeated)
+    return write_report(workspace, dataset, settings, baselines, runs)

@@ -15,6 +15,7 @@ from experiments.seq_anomaly.metrics import AucDifference
 from experiments.seq_anomaly.settings import Settings
 from experiments.seq_anomaly.training import METRICS
 from experiments.shared.comparison import Statistic
+from experiments.shared.job import Workspace
 from experiments.shared.reports import Report
 from experiments.shared.scores import write_predictions
 from experiments.shared.tables import Table, percent
@@ -25,22 +26,20 @@ _NONE = "-"
 
 
 def write_report(
-    folder: Path,
+    workspace: Workspace,
     dataset: AnomalyDataset,
     settings: Settings,
     baselines: Sequence[PlainResult],
     runs: Sequence[RunResult],
-    repeated: str = "",
 ) -> str:
     """Writes report.json, report.md, predictions.csv and the pictures.
 
     Args:
-        folder: where to.
+        workspace: of the job.
         dataset: what the runs were trained and evaluated on.
         settings: of the job.
         baselines: what was not trained.
         runs: of all variants and seeds.
-        repeated: what must be said of videos that are in both splits; empty for nothing.
 
     Returns:
         The tables, with what they say and how to read them, in plain text for a terminal.
@@ -50,7 +49,7 @@ def write_report(
     """
     results = compared(dataset, runs)
     kinds = kinds_table(dataset, baselines, results)
-    _write_predictions(folder / "predictions.csv", dataset, runs)
+    _write_predictions(workspace.folder / "predictions.csv", dataset, runs)
     report = Report(
         title=f"SEQ on {dataset.name}",
         verdict=verdict(baselines, results),
@@ -62,7 +61,7 @@ def write_report(
         settings=settings,
         notes=[
             *_notes(dataset, results, kinds is not None),
-            *([f"{repeated}."] if repeated else []),
+            *([f"{workspace.note}."] if workspace.note else []),
         ],
         about_data=dataset.note,
         facts={"Data": _data_fact(dataset)},
@@ -73,7 +72,7 @@ def write_report(
         drawings=pictures.drawings(dataset, settings, baselines, results),
         sessions=results.sessions(),
     )
-    return report.write(folder)
+    return report.write(workspace.folder)
 
 
 def compared(dataset: AnomalyDataset, runs: Sequence[RunResult]) -> Results:

@@ -14,7 +14,7 @@ from experiments.seq_images.report import write_report
 from experiments.seq_images.settings import Settings
 from experiments.seq_images.training import ImagesRun
 from experiments.shared import command
-from experiments.shared.fingerprint import Digests, repetition_note
+from experiments.shared.fingerprint import Digests
 from experiments.shared.job import Workspace, run_job
 from experiments.vision.mobilenet import MobileNet
 
@@ -97,6 +97,5 @@ def _work(dataset: ImageDataset, settings: Settings, workspace: Workspace) -> st
                 num_classes=len(dataset.class_names),
             )
             runs.append(RunResult(variant, seed, workspace.train(one, epochs=settings.epochs)))
-    repeated = repetition_note({"repeated": workspace.identity["data repeated"]})
     first = samplers[settings.seeds[0]]
-    return write_report(workspace.folder, dataset, settings, first, runs, repeated)
+    return write_report(workspace, dataset, settings, first, runs)

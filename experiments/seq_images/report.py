@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from experiments.seq_images.episodes import Sampler
 from experiments.seq_images.settings import Settings
 from experiments.seq_images.training import METRICS
 from experiments.shared.comparison import Statistic, accuracy_difference
+from experiments.shared.job import Workspace
 from experiments.shared.reports import Report
 from experiments.shared.scores import (
     Classification,
@@ -29,22 +29,20 @@ _TESTED = {"image_accuracy": "images", "sequence_accuracy": "sequences"}
 
 
 def write_report(
-    folder: Path,
+    workspace: Workspace,
     dataset: ImageDataset,
     settings: Settings,
     sampler: Sampler,
     runs: Sequence[RunResult],
-    repeated: str = "",
 ) -> str:
     """Writes report.json, report.md, predictions.csv and the pictures.
 
     Args:
-        folder: where to.
+        workspace: of the job.
         dataset: what the runs were trained and evaluated on.
         settings: of the job.
         sampler: of the first seed; the picture of exemplars shows its first episode.
         runs: of all variants and seeds.
-        repeated: what must be said of images that are in both splits; empty for nothing.
 
     Returns:
         The tables, with what they say and how to read them, in plain text for a terminal.
@@ -62,7 +60,7 @@ def write_report(
     }
     by_class_heading, by_class = by_class_table(scores)
     write_predictions(
-        folder / "predictions.csv",
+        workspace.folder / "predictions.csv",
         dataset.test.ids,
         dataset.test.labels,
         dataset.class_names,
@@ -85,14 +83,17 @@ def write_report(
             by_class_heading: by_class,
         },
         settings=settings,
-        notes=[*_notes(dataset, settings, results), *([f"{repeated}."] if repeated else [])],
+        notes=[
+            *_notes(dataset, settings, results),
+            *([f"{workspace.note}."] if workspace.note else []),
+        ],
         about_data=dataset.note,
         facts={"Data": _data_fact(dataset, settings, sampler)},
         numbers={**numbers, "skipped_images": list(dataset.skipped)},
         drawings=pictures.drawings(dataset, settings, sampler, results),
         sessions=results.sessions(),
     )
-    return report.write(folder)
+    return report.write(workspace.folder)
 
 
 def compared(labels: np.ndarray, runs: Sequence[RunResult]) -> Results:

@@ -217,17 +217,21 @@ class Checkpoints:
         self.close()
 
 
-def fill(like: Any, arrays: Arrays, where: str) -> Any:
-    """Returns the tree that was saved.
+def fill(like: Any, arrays: Arrays, where: str, *, below: str = "") -> Any:
+    """Returns the tree that was saved, or a part of it.
 
     Args:
         like: a pytree of the same structure, whose arrays give the shapes and dtypes to expect.
         arrays: as `Checkpoints.read` returns them.
         where: what holds them, for the message.
+        below: where in the saved tree the part is, such as "state.params."; "" for all of it.
 
     Raises:
         UserError: they are of another tree.
     """
+    arrays = {
+        name.removeprefix(below): array for name, array in arrays.items() if name.startswith(below)
+    }
     expected = named_leaves(like)
     wrong = [f"{name}: missing" for name in sorted(expected.keys() - arrays.keys())]
     wrong += [f"{name}: unknown" for name in sorted(arrays.keys() - expected.keys())]

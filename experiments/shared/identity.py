@@ -1,6 +1,5 @@
 """What makes a job the same job: the settings that decide its result, and the data."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +19,6 @@ def job_identity(settings: Options, data: Mapping[str, Any]) -> dict[str, Any]:
     values = settings.to_json()
     kept = {f"--{name}": values[name] for name in settings.result_names()}
     return kept | {f"data {name}": json.loads(json.dumps(value)) for name, value in data.items()}
-
-
-def digest(identity: Mapping[str, Any]) -> str:
-    """Returns an identity in 16 characters."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def refuse_differences(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:

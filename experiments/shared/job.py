@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from experiments.shared.errors import UserError
 from experiments.shared.files import read_json, write_json
-from experiments.shared.fingerprint import Digests, repetition_note
-from experiments.shared.identity import digest, job_identity, refuse_differences
+from experiments.shared.fingerprint import Digests, digest_json, repetition_note
+from experiments.shared.identity import job_identity, refuse_differences
 from experiments.shared.metrics_log import MetricsLog
 from experiments.shared.options import Options, merge, option, to_text
 from experiments.shared.run import Run, Trained, train
@@ -150,7 +150,7 @@ class Workspace:
         Returns:
             The result, with its wall-clock "seconds".
         """
-        key = digest(self.identity)
+        key = digest_json(self.identity)
         for line in reversed(self.log.lines()):
             if (line["event"], line.get("name"), line.get("identity")) == (event, name, key):
                 return {

@@ -73,10 +73,3 @@ class MetricsLog:
     def lines(self) -> list[dict[str, Any]]:
         """Returns every line written so far, by this process and by those before it."""
         return list(self._lines)
-
-    def __enter__(self) -> "MetricsLog":
-        """Returns itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left open."""

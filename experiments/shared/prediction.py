@@ -1,6 +1,5 @@
 """`--predict`: the newest checkpoint of a run, what to use it on, and where the answers go."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from experiments.shared.checkpoints import Arrays, Checkpoints
 from experiments.shared.csv_index import read_rows
 from experiments.shared.errors import MissingFileError, UserError
-from experiments.shared.files import unused, whole_file
+from experiments.shared.files import unused, write_csv
 from experiments.shared.job import JobOptions, read_job
 from experiments.shared.tables import Table
 
@@ -142,10 +141,7 @@ def predict_inputs(request: JobOptions, suffixes: Sequence[str]) -> list[tuple[s
 def write_scores(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
     """Writes a CSV file beside those that are there, and returns its path."""
     path = unused(path)
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    write_csv(path, columns, rows)
     return path
 
 

@@ -10,11 +10,9 @@ import numpy as np
 
 from experiments.shared.files import write_json, write_text
 from experiments.shared.options import Options, to_text
-from experiments.shared.pictures import Drawing, Drawn, Picture, draw
+from experiments.shared.pictures import Drawing, Drawn, draw
 from experiments.shared.run import Trained, surroundings
-from experiments.shared.tables import Table, percent, points, seconds
-
-__all__ = ["Picture", "Report", "percent", "points", "seconds", "sessions_of"]
+from experiments.shared.tables import Table, seconds
 
 _NOT_MACHINE = ("run", "epochs", "seconds")  # the rest of a session says where it ran
 _NO_PICTURES = Drawn((), (), ())
@@ -35,7 +33,6 @@ class Report:
             `sessions`, and where the report was written.
         numbers: everything behind the report that is not in its tables, for report.json. Cells of
             tables that know their numbers are there in full precision without that.
-        pictures: finished ones, in the order to show them.
         drawings: pictures to draw when the rest is on disk, see `experiments.shared.pictures.draw`.
         sessions: of all runs, see `sessions_of`.
     """
@@ -48,7 +45,6 @@ class Report:
     about_data: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Sequence[Picture] = ()
     drawings: Sequence[tuple[str, Drawing]] = ()
     sessions: Sequence[Mapping[str, Any]] = ()
 
@@ -85,7 +81,7 @@ class Report:
             "about_data": self.about_data,
             "facts": facts,
             "sessions": self.sessions,
-            "pictures": [vars(picture) for picture in (*self.pictures, *drawn.pictures)],
+            "pictures": [vars(picture) for picture in drawn.pictures],
             "pictures_failed": drawn.failed,
             "settings": self.settings.to_json(),
         }
@@ -100,10 +96,9 @@ class Report:
         lines += [f"- {text}" for text in self._all_notes(drawn)]
         if self.about_data:
             lines += ["", f"About the data: {_sentence(self.about_data)}"]
-        pictures = (*self.pictures, *drawn.pictures)
-        if pictures:
+        if drawn.pictures:
             lines += ["", "## Pictures"]
-        for picture in pictures:
+        for picture in drawn.pictures:
             lines += ["", f"![{picture.title}]({picture.file})", "", picture.caption]
         lines += ["", "## Facts", ""]
         lines += [f"- {name}: {value}" for name, value in facts.items()]

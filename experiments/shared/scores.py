@@ -1,6 +1,5 @@
 """What a classifier's guesses are worth beyond accuracy, and the guesses themselves as a table."""
 
-import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from scipy.stats import rankdata  # type: ignore[import-untyped]
 from sklearn.metrics import precision_recall_fscore_support
 
-from experiments.shared.files import whole_file
+from experiments.shared.files import write_csv
 from experiments.shared.tables import Table, percent
 
 
@@ -201,10 +200,7 @@ def write_predictions(
             raise ValueError(
                 f"{name} must have {len(ids)} values, one an id, but has {len(column)}"
             )
-    with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
 def _names(classes: np.ndarray, class_names: Sequence[str]) -> list[str]:

@@ -13,8 +13,6 @@ from experiments.time_layer.training import make_spec, methods, run_name, score_
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """What is taken from a folder for a video; a file that is named may be called anything."""
 
-_PARAMS = "state.params."
-
 
 def predict(request: Settings) -> str:
     """Classifies what `request.predict` names with a run in `request.out_dir`.
@@ -36,12 +34,8 @@ def predict(request: Settings) -> str:
     )
     chosen = next(one for one in methods(run.settings) if one.key == run.method)
     spec, params = make_spec(run.settings, chosen, len(run.data["class_names"]))
-    arrays = {
-        name.removeprefix(_PARAMS): array
-        for name, array in run.arrays.items()
-        if name.startswith(_PARAMS)
-    }
-    params = fill(params, arrays, f"{run.folder}, {run.method} seed {run.seed}")
+    where = f"{run.folder}, {run.method} seed {run.seed}"
+    params = fill(params, run.arrays, where, below="state.params.")
     ids, scores, about = [], [], ""
     for name, file in progress(predict_inputs(request, SUFFIXES), desc="predicting", unit="video"):
         video = read_video(file, run.settings)

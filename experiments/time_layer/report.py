@@ -11,16 +11,15 @@ from experiments.shared.comparison import (
     comparisons_note,
     comparisons_table,
 )
-from experiments.shared.fingerprint import repetition_note
 from experiments.shared.job import Workspace
-from experiments.shared.reports import Report, percent, seconds, sessions_of
+from experiments.shared.reports import Report, sessions_of
 from experiments.shared.scores import (
     Classification,
     by_class_table,
     classification,
     write_predictions,
 )
-from experiments.shared.tables import Cell, Table
+from experiments.shared.tables import Cell, Table, percent, seconds
 from experiments.time_layer import pictures
 from experiments.time_layer.dataset import VideoDataset
 from experiments.time_layer.settings import Settings
@@ -258,5 +257,4 @@ def _notes(dataset: VideoDataset, settings: Settings, results: Sequence[RunResul
 
 
 def _about_data(dataset: VideoDataset, workspace: Workspace) -> str:
-    repeated = repetition_note({"repeated": workspace.identity.get("data repeated")})
-    return " ".join(f"{text.rstrip('.')}." for text in (dataset.note, repeated) if text)
+    return " ".join(f"{text.rstrip('.')}." for text in (dataset.note, workspace.note) if text)

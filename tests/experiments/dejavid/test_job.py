@@ -5,7 +5,9 @@ import dataclasses
 import json
 import re
 from collections import Counter
+from functools import partial
 
+import command_line
 import numpy as np
 import pytest
 import tiny_tse
@@ -29,11 +31,7 @@ def no_pictures(monkeypatch):
 
 
 def call(capsys, *arguments):
-    """Runs the command line; returns (exit code, stdout, stderr)."""
-    with pytest.raises(SystemExit) as exit_:
-        job.main("About.", "k400", ["job", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
+    return command_line.call(capsys, partial(job.main, "About.", "k400"), *arguments)
 
 
 def events(out_dir):

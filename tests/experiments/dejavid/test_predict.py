@@ -2,8 +2,10 @@
 
 import csv
 import shutil
+from functools import partial
 from pathlib import Path
 
+import command_line
 import numpy as np
 import pytest
 import tiny_tse
@@ -33,11 +35,8 @@ def out_dir(tmp_path_factory):
 
 
 def call(capsys, out_dir, *arguments):
-    """Returns (exit code, stdout, stderr)."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as exit_:
-        job.main("", "k400", ["job", f"--out_dir={out_dir}", *map(str, arguments)])
-    return (exit_.value.code, *capsys.readouterr())
+    main = partial(job.main, "", "k400")
+    return command_line.call(capsys, main, f"--out_dir={out_dir}", *arguments)
 
 
 def new(label, seed=7):

@@ -114,8 +114,8 @@ def test_exemplars_of_some_classes_only():
 def test_a_run_learns_and_is_a_function_of_its_state(tmp_path):
     settings = tiny_seq.options(steps_per_epoch=5)
     run = tiny_seq.TinyRun(settings, Variant.of(settings, "seq"))
-    with MetricsLog(tmp_path / "metrics.jsonl") as log:
-        trained = train(run, tmp_path / "run", log, epochs=3, keep=2, identity={})
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    trained = train(run, tmp_path / "run", log, epochs=3, keep=2, identity={})
     assert trained.last["accuracy"] > 0.6
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
     rates = [entry["learning_rate"] for entry in trained.history]
@@ -150,10 +150,8 @@ def test_numbers_that_are_not_finite(tmp_path):
     """Also after the last step of an epoch, whose loss was still finite."""
     settings = tiny_seq.options(learning_rate=1e38, steps_per_epoch=1)
     run = tiny_seq.TinyRun(settings, Variant.of(settings, "trajectory"))
-    with (
-        MetricsLog(tmp_path / "metrics.jsonl") as log,
-        pytest.raises(UserError, match=r"trajectory-seed0: after epoch \d these are not finite"),
-    ):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    with pytest.raises(UserError, match=r"trajectory-seed0: after epoch \d these are not finite"):
         train(run, tmp_path / "run", log, epochs=3, keep=2, identity={})
 
 

@@ -3,18 +3,21 @@
 import csv
 import json
 import re
+from functools import partial
 from pathlib import Path
 
+import command_line
 import numpy as np
 import pytest
 import tiny_videos
+from command_line import never
 
 from experiments.seq import training
 from experiments.seq.settings import METHODS
 from experiments.seq_anomaly import __main__ as script
 from experiments.seq_anomaly import features, job
 from experiments.seq_anomaly.settings import Settings
-from experiments.shared import options, progress
+from experiments.shared import options
 
 FLAGS = Path(__file__).parents[3] / "experiments" / "flags"
 
@@ -32,27 +35,13 @@ def flags(data_dir, out_dir, *more):
     ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def no_progress(monkeypatch):
-    """On a busy machine a compilation may take longer than the time between two lines."""
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 1e6)
-
-
 def call(capsys, *arguments):
-    """Runs the command line; returns (exit code, stdout, stderr)."""
-    with pytest.raises(SystemExit) as exit_:
-        job.main(script.__doc__, ["job", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
+    return command_line.call(capsys, partial(job.main, script.__doc__), *arguments)
 
 
 def report_of(out):
     """What is printed at the end, without the lines of the runs."""
     return out[out.index("SEQ on") :]
-
-
-def never(*_, **__):
-    raise AssertionError("computed again")
 
 
 @pytest.fixture(scope="module")

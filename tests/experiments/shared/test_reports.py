@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from experiments.shared.errors import UserError
 from experiments.shared.options import Options, option
-from experiments.shared.reports import Picture, Report, sessions_of
+from experiments.shared.pictures import Picture
+from experiments.shared.reports import Report, sessions_of
 from experiments.shared.tables import Table, percent
 
 
@@ -107,7 +108,8 @@ def test_a_picture_that_fails_is_named_in_the_report(tmp_path, capsys):
 
 
 def test_finished_pictures_are_shown(tmp_path):
-    make_report(pictures=[Picture("old.png", "Old", "A caption.")]).write(tmp_path)
+    drawn = Figure(figsize=(1, 1)), Picture("old.png", "Old", "A caption.")
+    make_report(drawings=[("old.png", lambda: drawn)]).write(tmp_path)
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "![Old](old.png)\n\nA caption." in markdown
 

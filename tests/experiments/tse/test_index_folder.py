@@ -5,6 +5,7 @@ from experiments.shared.errors import MissingFileError, UserError
 from experiments.shared.fingerprint import Digests, dataset_identity, repetition_note
 from experiments.tse import index_folder
 from experiments.tse.dataset import check_finite
+from experiments.tse.npy_file import read_npy
 
 
 def test_a_folder_comes_back_as_it_was_written(index_dir, rows):
@@ -251,7 +252,7 @@ def test_values_that_are_not_finite_are_named_by_file(index_dir, rows, value):
     with pytest.raises(ValueError, match=message):
         check_finite(data.test)
     with pytest.raises(ValueError, match=message):
-        index_folder.read_npy(folder / "v4.npy")
+        read_npy(folder / "v4.npy")
 
 
 def test_a_file_replaced_after_opening_is_noticed(index_dir, rows):
