@@ -91,7 +91,7 @@ def lonely_classes(
         A sentence for the report, empty where each class has more than one.
     """
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(class_names))
-    lonely = [class_names[label] for label in np.flatnonzero(counts == 1)]
+    lonely = [class_names[label] for label in np.flatnonzero(counts == 1).tolist()]
     if not lonely:
         return ""
     listed = ", ".join(lonely[:_LISTED]) + (", ..." if len(lonely) > _LISTED else "")
