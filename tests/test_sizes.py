@@ -1,9 +1,10 @@
-"""Products of sizes past 32 bits, and lengths wider than them."""
+"""Products of sizes past 32 bits, lengths wider than them, and no pairs at all."""
 
 from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
+import model_suite
 import numpy as np
 import pytest
 
@@ -68,3 +69,16 @@ def test_wide_traced_lengths_do_not_wrap():
     assert call(jnp.asarray(3)) == 0
     assert np.isnan(call(jnp.asarray(2**31, jnp.uint32)))
     assert call(jnp.asarray(2, jnp.uint8)) == 0
+
+
+@pytest.mark.parametrize("name", model_suite.MODELS)
+def test_no_pairs_at_all(name):
+    """An empty batch has empty answers of the right shapes; nothing is compiled."""
+    sizes = 7, 4
+    numbers = model_suite.given_numbers(name, 0.75, (0.5, 2, 1.5), np.ones(sizes, bool))
+    for soft in (False, True):
+
+        def total(cost, soft=soft):
+            return model_suite.from_cost(name, soft, "value", cost, 1.0, **numbers).sum()
+
+        assert jax.eval_shape(jax.grad(total), jnp.zeros((0, *sizes))).shape == (0, *sizes)

@@ -188,7 +188,8 @@ def _first_of(last: Array, flipped: bool) -> Array:
     With rows and columns exchanged (`flipped`) that is the second of the two.
     """
     if flipped:
-        last = last.reshape(-1, 2, last.shape[-1])[:, ::-1].reshape(last.shape)
+        pairs = last.reshape(last.shape[0] // 2, 2, last.shape[-1])  # -1 fails without lanes
+        last = pairs[:, ::-1].reshape(last.shape)
     best = jnp.argmin(last, axis=0).astype(jnp.int32)
     return best ^ 1 if flipped else best
 
