@@ -211,7 +211,7 @@ def subsequence_matches(
         cost=cost,
         names=("query", "series"),
     )
-    choose("subsequence_matches", problem.model, problem.operands, implementation)
+    choose("subsequence_matches", problem.model, problem.operands, implementation, "matches")
     found = _matches(problem.model, problem.operands, count)
     return Matches(*(problem.pairs.restore(one) for one in found))
 

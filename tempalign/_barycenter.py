@@ -117,7 +117,7 @@ def dba(
         names=("barycenter", "series"),
     )
     model, operands, _ = described
-    choose("dba", model, operands, implementation)
+    choose("dba", model, operands, implementation, "averages")
     paths = operands._replace(columns=true_lengths[:, None] if given.ragged else None, valid=None)
     if center is None:
         unmasked = model.replace(window=Window(model.window.band, model.window.slope))

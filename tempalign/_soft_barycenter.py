@@ -123,7 +123,7 @@ def soft_dtw_barycenter(
         recompute=checkpoint,
         names=("barycenter", "series"),
     )
-    choose("soft_dtw_barycenter", model, operands, implementation)
+    choose("soft_dtw_barycenter", model, operands, implementation, "averages")
     found = _minimise(sets, center, operands, tol, iterations, model)
     return given.returned(Barycenter(*found), return_objective)
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 Array = jax.Array
 
 #: A named way to compute a function; see :func:`tempalign.explain`.
-ImplementationName = Literal["xla", "pallas", "pallas_interpret"]
+ImplementationName = Literal["xla", "native", "pallas", "pallas_interpret"]
 
 #: ``None`` picks the best for the platform; a sequence is tried in order.
 Implementation = ImplementationName | Sequence[ImplementationName] | None

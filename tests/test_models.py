@@ -10,10 +10,16 @@ import pytest
 from model_suite import ModelSuite
 
 import tempalign
+from tempalign.kernels.cpu import native
 
 
 class TestXla(ModelSuite):
     implementation = "xla"
+
+
+@pytest.mark.skipif(native.missing() is not None, reason=f"native: {native.missing()}")
+class TestNative(ModelSuite):
+    implementation = ("native", "xla")  # for what native code has no form of yet
 
 
 def sequences(n, m, features=2, seed=0, batch=()):

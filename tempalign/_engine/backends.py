@@ -12,7 +12,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 
@@ -20,9 +20,13 @@ from tempalign._engine import model as models
 from tempalign._engine import platforms
 from tempalign._engine.model import Model
 from tempalign._engine.shards import varies
+from tempalign.kernels.cpu import native
 from tempalign._types import Implementation, ImplementationName
 
 NAMES: tuple[str, ...] = get_args(ImplementationName)
+
+#: What a function asks of a model.
+Wants = Literal["values or paths", "averages", "matches"]
 
 
 class Choice(NamedTuple):
@@ -46,7 +50,11 @@ _listener: contextvars.ContextVar[list[Choice] | None] = contextvars.ContextVar(
 
 
 def choose(
-    function: str, model: Model, operands: Any = None, implementation: Implementation = None
+    function: str,
+    model: Model,
+    operands: Any = None,
+    implementation: Implementation = None,
+    wants: Wants = "values or paths",
 ) -> Choice:
     """The implementation that a call takes.
 
@@ -56,22 +64,25 @@ def choose(
         operands: the arrays it is computed from (or their shapes); None where they are not known.
         implementation: what the caller asked for; None is the best there is, a sequence is tried
             in order.
+        wants: what is asked of the model.
 
     Raises:
         ValueError: an unknown name or an empty sequence.
         NotImplementedError: none of the named ones can serve; says why for each.
     """
-    made = _choose(function, model, operands, implementation)
+    made = _choose(function, model, operands, implementation, wants)
     heard = _listener.get()
     if heard is not None:
         heard.append(made)
     return made
 
 
-def _choose(function: str, model: Model, operands: Any, implementation: Implementation) -> Choice:
+def _choose(
+    function: str, model: Model, operands: Any, implementation: Implementation, wants: Wants
+) -> Choice:
     wanted: Sequence[ImplementationName]
     if implementation is None:
-        wanted = ("pallas", "xla")
+        wanted = ("pallas", "native", "xla")
     elif isinstance(implementation, str):
         wanted = (implementation,)
     else:
@@ -84,11 +95,14 @@ def _choose(function: str, model: Model, operands: Any, implementation: Implemen
         )
     reasons: list[str] = []
     for place, name in enumerate(wanted):
-        reason = _refusal(name, model, operands)
+        reason = _refusal(name, model, operands, wants)
+        if reason is None and name == "native" and implementation is None:
+            if not platforms.likely_cpu():
+                reason = "calls are likely to run on another device than the CPU"
         if reason is None:
-            or_xla = name == "pallas" and "xla" in wanted[place + 1 :]
-            return Choice(name, "; ".join(reasons), or_xla)
-        if implementation is not None or kernels_for(model) is not None:
+            or_xla = name in ("pallas", "native") and "xla" in wanted[place + 1 :]
+            return Choice(name, "; ".join(reasons), or_xla and len(platforms.present()) > 1)
+        if implementation is not None or name == "native" or kernels_for(model) is not None:
             reasons.append(f"{name}: {reason}")
     raise NotImplementedError(
         f"{function} cannot run on {' or '.join(wanted)}: {'; '.join(reasons)} "
@@ -107,10 +121,14 @@ def kernels_for(model: Model) -> Any:
     return importlib.import_module("tempalign.kernels.weighted_dtw")
 
 
-def _refusal(name: str, model: Model, operands: Any) -> str | None:
+def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None:
     """Why an implementation cannot serve, or None."""
     if name == "xla":
         return None
+    if name == "native":
+        if wants != "values or paths":
+            return f"it finds values and paths, not {wants}"
+        return native.refuses(model, operands)
     kernels = kernels_for(model)
     if kernels is None:
         return (
@@ -178,8 +196,7 @@ def explain(
     if not why and implementation is not None:
         why = "asked for"
     elif not why:
-        only = kernels_for(model) is None
-        why = "the only implementation in this version" if only else "the fastest that can serve"
+        why = "the fastest that can serve"
     if made.or_xla:
         why += " (on xla where it is lowered for another platform)"
     return f"{name} runs on {made.backend}: {why}."

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine import costs, derivative, long, platforms, windows
+from tempalign._engine import costs, derivative, long, platforms, served, windows
 from tempalign._engine.backends import choose
 from tempalign._engine.derivative import Lanes
 from tempalign._engine.model import Model
@@ -42,14 +42,16 @@ class Alignment(NamedTuple):
 def value(function: str, problem: Problem, implementation: Implementation) -> Array:
     """(Soft) minima of the path costs ``[...]``; `function` is who asks, for messages."""
     model, operands, pairs = problem
-    choose(function, model, operands, implementation)
+    if _natively(function, model, operands, implementation):
+        return pairs.restore(served.value(model, operands, _ON_XLA))
     return pairs.restore(values(model, operands))
 
 
 def alignment(function: str, problem: Problem, implementation: Implementation) -> Array:
     """The path or expected alignment ``[..., n, m]``."""
     model, operands, pairs = problem
-    choose(function, model, operands, implementation)
+    if _natively(function, model, operands, implementation):
+        return pairs.restore(served.alignment(model, operands, _ON_XLA)[1])
     found = _recomputed if model.recompute else _marginals
     return pairs.restore(found(model, operands, False)[1])
 
@@ -57,7 +59,10 @@ def alignment(function: str, problem: Problem, implementation: Implementation) -
 def marginals(function: str, problem: Problem, implementation: Implementation) -> Alignment:
     """Value, alignment and entropy."""
     model, operands, pairs = problem
-    choose(function, model, operands, implementation)
+    if _natively(function, model, operands, implementation):
+        value, visits = map(pairs.restore, served.alignment(model, operands, _ON_XLA))
+        nothing = jnp.where(jnp.isfinite(lax.stop_gradient(value)), 0, jnp.nan)
+        return Alignment(value, visits, nothing.astype(value.dtype))
     found = _recomputed if model.recompute else _marginals
     return Alignment(*(pairs.restore(one) for one in found(model, operands, True)))
 
@@ -65,9 +70,15 @@ def marginals(function: str, problem: Problem, implementation: Implementation) -
 def path(function: str, problem: Problem, implementation: Implementation) -> tuple[Array, Array]:
     """Minimal costs ``[...]`` and shortest paths as ``rows [..., P]``, see `hard`."""
     model, operands, pairs = problem
-    choose(function, model, operands, implementation)
-    found, rows = _paths(model, operands)
+    native = _natively(function, model, operands, implementation)
+    found, rows = served.path(model, operands, _ON_XLA) if native else _paths(model, operands)
     return pairs.restore(found), pairs.restore(rows)
+
+
+def _natively(
+    function: str, model: Model, operands: Operands, implementation: Implementation
+) -> bool:
+    return choose(function, model, operands, implementation).backend == "native"
 
 
 def values(model: Model, operands: Operands) -> Array:
@@ -102,6 +113,9 @@ def _paths(model: Model, operands: Operands) -> tuple[Array, Array]:
         return found.value, jnp.where(bad, -1, found.rows).T
 
     return _by_block(model, operands, of_lanes)
+
+
+_ON_XLA = served.OnXla(values, _paths)
 
 
 @compiled("model", "entropy")

@@ -1,0 +1,1 @@
+"""Native kernels for the CPU, behind ``jax.ffi``; `native` is their Python side."""

@@ -1,0 +1,24 @@
+// Compiled once for each level of the processor: -DTA_LEVEL=v3 -march=x86-64-v3 and so on.
+#include "along.h"
+#include "pair.h"
+#include "pairs.h"
+
+#define TA_JOIN_(a, b) a##b
+#define TA_JOIN(a, b) TA_JOIN_(a, b)
+#define TA_TEXT_(a) #a
+#define TA_TEXT(a) TA_TEXT_(a)
+
+namespace tempalign {
+namespace TA_LEVEL {
+namespace {
+template <class T>
+constexpr Level<T> offered = {
+    Lanes<T>::size, all_finite<T>, wave_bytes<T>, wave_begin<T>, wave_strip<T>, wave_end<T>, block_bytes<T>,
+    block_pack<T>,  block_run<T>,  push<T>,       pull_x<T>,     pull_y<T>,     pull_prices<T>,
+};
+}  // namespace
+}  // namespace TA_LEVEL
+
+extern const Levels TA_JOIN(level_, TA_LEVEL);
+const Levels TA_JOIN(level_, TA_LEVEL) = {TA_TEXT(TA_LEVEL), TA_LEVEL::offered<float>, TA_LEVEL::offered<double>};
+}  // namespace tempalign

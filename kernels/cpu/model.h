@@ -1,0 +1,93 @@
+// The description of a problem, as tempalign/_engine/model.py has it: which paths there are and what
+// they cost. Plain tags; each is an attribute of the call.
+#pragma once
+#include <cstdint>
+
+namespace tempalign {
+
+// Local costs. `inner` is 1 - <x, y>, the cosine cost of vectors of length 1; `given` a matrix.
+enum class Cost { sqeuclidean, euclidean, manhattan, inner, given };
+
+enum class Allowed { everywhere, first_column, never };
+
+struct Move {
+  Allowed allowed = Allowed::everywhere;
+  bool weighted = false;
+  bool penalised = false;
+};
+
+struct Opening {  // how many frames may be skipped; any number if negative
+  int x = 0;
+  int y = 0;
+
+  static bool within(int skipped, int limit) { return limit < 0 || skipped <= limit; }
+  bool is_open() const { return x || y; }
+};
+
+struct Window {
+  int band = -1;           // none if negative
+  int slope_up = 0;        // the largest slope is slope_up / slope_by; none if 0
+  int slope_by = 0;
+
+  bool is_open() const { return band < 0 && !slope_up; }
+};
+
+struct Model {
+  Move row, column, diagonal;  // from (i-1, j), (i, j-1) and (i-1, j-1)
+  Opening begin, end;
+  Window window;
+  Cost cost = Cost::sqeuclidean;
+
+  // Whether one recurrence serves that knows nothing but three moves at one price from (0, 0).
+  bool plain() const {
+    for (const Move& move : {row, column, diagonal})
+      if (move.allowed != Allowed::everywhere || move.weighted || move.penalised) return false;
+    return !begin.is_open();
+  }
+};
+
+template <class Call>
+Model model_of(Call& call) {
+  auto move = [&](const char* allowed, const char* weighted, const char* penalised) {
+    return Move{Allowed(call.attribute(allowed)), call.attribute(weighted) != 0, call.attribute(penalised) != 0};
+  };
+  Model model;
+  model.row = move("row_allowed", "row_weighted", "row_penalised");
+  model.column = move("column_allowed", "column_weighted", "column_penalised");
+  model.diagonal = move("diagonal_allowed", "diagonal_weighted", "diagonal_penalised");
+  model.begin = {call.attribute("begin_x"), call.attribute("begin_y")};
+  model.end = {call.attribute("end_x"), call.attribute("end_y")};
+  model.window = {call.attribute("band"), call.attribute("slope_up"), call.attribute("slope_by")};
+  model.cost = Cost(call.attribute("cost"));
+  return model;
+}
+
+// First and last column that a row may visit, both inclusive; `windows.ranges` in 64 (128) bits.
+struct Range {
+  int first, last;
+};
+
+static inline Range columns_of(const Window& window, int i, int n, int m) {
+  using Wide = __int128;
+  Range found{0, m - 1};
+  if (window.is_open() || n == 1 || m == 1) return found;
+  const Wide down = n - 1, right = m - 1;
+  auto floor_of = [](Wide a, Wide b) { return a >= 0 ? a / b : -((-a + b - 1) / b); };
+  auto ceil_of = [&](Wide a, Wide b) { return -floor_of(-a, b); };
+  auto narrow = [&](Wide first, Wide last) {
+    if (first > found.first) found.first = int(first > m ? m : first);
+    if (last < found.last) found.last = int(last < -1 ? -1 : last);
+  };
+  if (window.band >= 0) {
+    const Wide radius = Wide(window.band) * (down < right ? down : right);
+    narrow(ceil_of(Wide(i) * right - radius, down), floor_of(Wide(i) * right + radius, down));
+  }
+  if (window.slope_up) {
+    const Wide up = window.slope_up, by = window.slope_by, here = Wide(i) * right, left = (down - i) * right;
+    narrow(ceil_of(here * by, down * up), floor_of(here * up, down * by));
+    narrow(right - floor_of(left * up, down * by), right - ceil_of(left * by, down * up));
+  }
+  return found;
+}
+
+}  // namespace tempalign

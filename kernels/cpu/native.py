@@ -1,0 +1,243 @@
+"""The Python side of the native kernels: loads the library, says what it serves, and calls it.
+
+A call is a primitive of jax. Lowered for a CPU it is a call of the library; lowered for another
+platform, or to be exported (a program that is loaded elsewhere must not need our library), it is
+what XLA does in its place. Everything works where there is no library: `missing` says why.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
+from tempalign._types import Array
+
+_HERE = pathlib.Path(__file__).parent
+OPERATIONS = ("value", "path", "cells", "push", "pull")
+# In the order of the library's `Cost`. Cosines are made of vectors of length 1.
+COSTS = ("sqeuclidean", "euclidean", "manhattan", "cosine", "given")
+_ALLOWED = ("everywhere", "first_column", "never")
+
+
+def sources_digest() -> str:
+    """What the library should have been built from; `setup.py` computes the same."""
+    found = [path for path in _HERE.iterdir() if path.suffix in (".h", ".cpp")]
+    names = sorted((p for p in found if p.name != "driver.cpp"), key=lambda path: path.name)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in names)).hexdigest()[:16]
+
+
+def framework_version() -> int | None:
+    """The version of XLA's FFI that the installed jaxlib speaks (1000 major + minor)."""
+    try:
+        text = pathlib.Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text()
+    except OSError:
+        return None
+    found = [re.search(rf"define XLA_FFI_API_{part} (\d+)", text) for part in ("MAJOR", "MINOR")]
+    major, minor = (None if one is None else int(one[1]) for one in found)
+    return None if major is None or minor is None else 1000 * major + minor
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why there is no native code, or None once it is loaded and registered."""
+    if os.environ.get("TEMPALIGN_NATIVE") == "0":
+        return "TEMPALIGN_NATIVE=0 switches it off"
+    path = _HERE / "_native.so"
+    if not path.exists():
+        return "it was not built: install with a C++ compiler at hand (GCC 12, Clang 14 or newer)"
+    try:
+        library = ctypes.CDLL(str(path))
+        library.tempalign_sources.restype = ctypes.c_char_p
+        built_from = library.tempalign_sources().decode()
+        speaks = library.tempalign_ffi_version()
+    except (OSError, AttributeError) as error:
+        return f"its library does not load: {error}"
+    if built_from != sources_digest():
+        return "it was built from other sources: install again"
+    framework = framework_version()
+    # jax would refuse the handlers, and with them its whole CPU backend.
+    if framework is None or not framework // 1000 * 1000 <= speaks <= framework:
+        return f"it speaks version {speaks} of XLA's interface, and this jaxlib {framework}"
+    for operation in OPERATIONS:
+        handler = jax.ffi.pycapsule(getattr(library, f"tempalign_{operation}"))
+        jax.ffi.register_ffi_target(f"tempalign_{operation}", handler, platform="cpu")
+    return None
+
+
+def refuses(model: Model, operands: Any = None) -> str | None:
+    """Why native code cannot serve a model and operands, or None."""
+    if model.soft:
+        return "it has no soft minimum in this version"
+    if model.cost not in COSTS:
+        named = model.cost if isinstance(model.cost, str) else "a function as cost"
+        return f"it computes named costs and takes given ones, not {named}"
+    if any(move.array for move in model.moves):
+        return "it knows one array of local costs"
+    others = model.column, model.diagonal
+    if any(move.allowed == "first_column" for move in others) or model.recompute:
+        return "it does not know these moves"
+    slope = model.window.slope
+    if slope is not None and max(slope.numerator, slope.denominator) >= 2**31:
+        return "its slopes are fractions of 32 bits"
+    band, skipped = model.window.band, (model.begin.x, model.begin.y, model.end.x, model.end.y)
+    if any(number is not None and number >= 2**31 for number in (band, *skipped)):
+        return "it counts frames in 32 bits"
+    if operands is None:
+        return missing()
+    sizes = (size for one in jax.tree.leaves(operands) for size in one.shape)
+    if not all(isinstance(size, int) for size in sizes):
+        return "it needs sizes that are known, and jax.export was given symbolic ones"
+    if operands.x.dtype not in (jnp.float32, jnp.float64):
+        return f"it computes in float32 and float64, not {operands.x.dtype}"
+    if max(*operands.x.shape[2:], *operands.y.shape[2:]) >= 2**30:
+        return "it counts frames in 31 bits"
+    return missing()
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call of the library is compiled for.
+
+    Attributes:
+        operation: one of `OPERATIONS`.
+        model: of the problem.
+        flags: further attributes, names and numbers.
+        results: shapes without batch axes, and dtypes.
+        ranks: of the operands without batch axes.
+        xla: what computes the same on XLA, of operands without batch axes.
+    """
+
+    operation: str
+    model: Model
+    flags: tuple[tuple[str, int], ...]
+    results: tuple[tuple[tuple[int, ...], Any], ...]
+    ranks: tuple[int, ...]
+    xla: Callable[..., Sequence[Array]]
+
+    def attributes(self) -> dict[str, np.int32]:
+        """The attributes of the call, one for each tag of the model."""
+        model = self.model
+        found: dict[str, int] = dict(self.flags)
+        for name, move in zip(("row", "column", "diagonal"), model.moves, strict=True):
+            found[f"{name}_allowed"] = _ALLOWED.index(move.allowed)
+            found[f"{name}_weighted"] = move.weighted
+            found[f"{name}_penalised"] = move.penalised
+        for name, opening in (("begin", model.begin), ("end", model.end)):
+            for axis, limit in (("x", opening.x), ("y", opening.y)):
+                found[f"{name}_{axis}"] = -1 if limit is None else limit
+        window = model.window
+        found["band"] = -1 if window.band is None else window.band
+        found["slope_up"] = 0 if window.slope is None else window.slope.numerator
+        found["slope_by"] = 0 if window.slope is None else window.slope.denominator
+        found["cost"] = COSTS.index(str(model.cost))
+        return {name: np.int32(number) for name, number in found.items()}
+
+
+def call(
+    operation: str,
+    model: Model,
+    operands: Sequence[Array],
+    results: Sequence[tuple[tuple[int, ...], Any]],
+    xla: Callable[..., Sequence[Array]],
+    **flags: int,
+) -> list[Array]:
+    """Calls the library.
+
+    Args:
+        operation: one of `OPERATIONS`.
+        model: of the problem.
+        operands: as `handlers.cpp` reads them, `shards.alike`.
+        results: shapes and dtypes.
+        xla: see `Call`; hashable.
+        **flags: further attributes.
+
+    Returns:
+        The results; they have no derivative.
+    """
+    made = Call(
+        operation,
+        model,
+        tuple(sorted(flags.items())),
+        tuple((tuple(shape), np.dtype(dtype)) for shape, dtype in results),
+        tuple(operand.ndim for operand in operands),
+        xla,
+    )
+    return native_p.bind(*operands, call=made)
+
+
+def _batch_of(call: Call, operands: Sequence[Any]) -> tuple[int, ...]:
+    """The batch axes that stand in front of all operands."""
+    leading = [
+        operand.shape[: len(operand.shape) - rank]
+        for operand, rank in zip(operands, call.ranks, strict=True)
+    ]
+    return np.broadcast_shapes(*leading)
+
+
+def _of_shapes(*operands: Array, call: Call) -> list[Array]:
+    """Nothing but shapes, dtypes, and mesh axes that vary, in few equations."""
+    batch = _batch_of(call, operands)
+    one = next(o for o in operands if jnp.issubdtype(o.dtype, jnp.floating)).sum()
+    return [jnp.broadcast_to(one, batch + shape).astype(dtype) for shape, dtype in call.results]
+
+
+def _shapes(*operands: Any, call: Call) -> list[Any]:
+    return list(jax.make_jaxpr(functools.partial(_of_shapes, call=call))(*operands).out_avals)
+
+
+def _on_xla(*operands: Array, call: Call) -> list[Array]:
+    """The same on XLA, mapped over the batch axes."""
+    batch = _batch_of(call, operands)
+    if not batch:
+        return list(call.xla(*operands))
+    moves = [o.shape[0] == batch[0] and batch[0] != 1 for o in operands]
+    if not any(moves):  # the axis has size 1
+        found = _on_xla(*(operand[0] for operand in operands), call=call)
+        return [one[None] for one in found]
+    given = [o if moving else o[0] for o, moving in zip(operands, moves, strict=True)]
+    axes = tuple(0 if moving else None for moving in moves)
+    return list(jax.vmap(functools.partial(_on_xla, call=call), in_axes=axes)(*given))
+
+
+def _lower(context: Any, *operands: Any, call: Call) -> Any:
+    parameters = getattr(context.module_context, "lowering_parameters", None)
+    if getattr(parameters, "for_export", False):
+        return _lower_on_xla(context, *operands, call=call)
+    lower = jax.ffi.ffi_lowering(f"tempalign_{call.operation}")
+    return lower(context, *operands, **call.attributes())
+
+
+def _batch(
+    operands: Sequence[Array], axes: Sequence[int | None], *, call: Call
+) -> tuple[list[Array], list[int]]:
+    """A batch stands in front; an operand without one gets an axis of size 1, and is not copied."""
+    moved = [
+        operand[None] if axis is None else jnp.moveaxis(operand, axis, 0)
+        for operand, axis in zip(operands, axes, strict=True)
+    ]
+    # Older batch axes stand behind it: all operands have as many.
+    found = native_p.bind(*moved, call=call)
+    return found, [0] * len(found)
+
+
+native_p = Primitive("tempalign_native")
+native_p.multiple_results = True
+native_p.def_impl(jax.jit(native_p.bind, static_argnames="call"))
+native_p.def_abstract_eval(in_our_modes(_shapes))
+batching.primitive_batchers[native_p] = in_our_modes(_batch)
+_lower_on_xla = mlir.lower_fun(in_our_modes(_on_xla), multiple_results=True)
+mlir.register_lowering(native_p, _lower_on_xla)
+mlir.register_lowering(native_p, _lower, platform="cpu")

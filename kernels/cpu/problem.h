@@ -1,0 +1,71 @@
+// What the kernels of a level are given, and what a level offers: plain data and plain functions. No
+// template and no inline function outside of a level's namespace may be compiled in a level: the
+// linker would keep one of the three for all.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "model.h"
+
+namespace tempalign {
+
+template <class T>
+struct Problem {  // of all pairs of a call
+  Model model;
+  int n, m, features;  // of the arrays; a row of given costs has m numbers
+  bool path;           // whether the path is wanted
+};
+
+template <class T>
+struct Pair {
+  const T* x;           // [n, F], or given costs [n, m]
+  const T* y;           // [m, F]
+  const uint8_t* mask;  // [n, m], or null
+  const T* prices;      // weights of row, column and diagonal, and the penalty; or null
+  int n, m;             // true lengths
+  bool finite;          // whether all numbers in x and y are
+  T* value;
+  int32_t* rows;        // [n + m - 1] of the arrays, where the path is wanted
+};
+
+// Sums along a path, see along.h.
+template <class T>
+struct Walk {
+  Model model;
+  int n, m, features;
+  const T* x;
+  const T* y;
+  const int32_t* rows;
+  const T* prices;
+  int true_n, true_m;
+  T value;  // of the distance; what is not finite has no derivative
+};
+
+template <class T>
+struct Level {
+  int lanes;
+  bool (*all_finite)(const T* numbers, size_t count);
+  // One pair, as strips of rows that follow each other.
+  size_t (*wave_bytes)(const Problem<T>&, const Pair<T>&);
+  int (*wave_begin)(const Problem<T>&, const Pair<T>&, void* scratch);  // how many strips there are
+  void (*wave_strip)(void* scratch, int strip);
+  void (*wave_end)(void* scratch);
+  // Pairs side by side, at most `lanes` of them.
+  size_t (*block_bytes)(const Problem<T>&);
+  void (*block_pack)(const Problem<T>&, const Pair<T>* pairs, int count, bool y, T* packed);
+  void (*block_run)(const Problem<T>&, const Pair<T>* pairs, int count, const T* shared_x,
+                    const T* packed_x, const T* packed_y, void* scratch);
+  // Along paths.
+  T (*push)(const Walk<T>&, const T* dx, const T* dy, const T* d_prices);
+  void (*pull_x)(const Walk<T>&, T cotangent, T* to_x);
+  void (*pull_y)(const Walk<T>&, T cotangent, T* to_y);
+  void (*pull_prices)(const Walk<T>&, T cotangent, T* to_prices);
+};
+
+struct Levels {
+  const char* name;
+  Level<float> f32;
+  Level<double> f64;
+};
+
+}  // namespace tempalign

@@ -1,0 +1,96 @@
+"""Builds the native CPU kernels where there is a compiler; all else is in pyproject.toml."""
+
+import hashlib
+import os
+import pathlib
+import platform
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+CPU = pathlib.Path("tempalign", "kernels", "cpu")  # through the symlink, as installed
+LEVELS = ("v2", "v3", "v4") if platform.machine() in ("x86_64", "AMD64") else ("base",)
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-g0",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-pthread",
+    "-Wall",
+    "-Wextra",
+]
+
+
+def sources() -> list[pathlib.Path]:
+    """What the library is made of, and its digest computed from (see `native.sources_digest`)."""
+    found = [path for path in CPU.iterdir() if path.suffix in (".h", ".cpp")]
+    return sorted((p for p in found if p.name != "driver.cpp"), key=lambda path: path.name)
+
+
+class BuildNative(build_ext):
+    """A plain shared library, without Python in it: an object a level, and one for the handlers."""
+
+    def get_ext_filename(self, fullname):
+        """No version of Python in the name: any loads it."""
+        return os.path.join(*fullname.split(".")) + ".so"
+
+    def get_output_mapping(self):
+        """A strict editable install links each of these, so only what was built."""
+        found = super().get_output_mapping().items()
+        return {built: source for built, source in found if os.path.exists(built)}
+
+    def build_extension(self, ext):
+        """Fails where it cannot; the extension is optional and XLA serves without it."""
+        library = self.get_ext_fullpath(ext.name)
+        pathlib.Path(library).unlink(missing_ok=True)  # none of before after a failure
+        if self.compiler.compiler_type != "unix":
+            raise RuntimeError("needs GCC 12 or Clang 14, or newer ones")
+        digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources())).hexdigest()[:16]
+        more = os.environ.get("TEMPALIGN_CXXFLAGS", "").split()
+        objects = []
+        for level in LEVELS:
+            arch = [f"-march=x86-64-{level}"] if len(LEVELS) > 1 else []
+            objects += self.compiler.compile(
+                [str(CPU / "level.cpp")],
+                output_dir=os.path.join(self.build_temp, level),
+                macros=[("TA_LEVEL", level)],
+                extra_postargs=[*FLAGS, *arch, *more],
+            )
+        objects += self.compiler.compile(
+            [str(CPU / "handlers.cpp")],
+            output_dir=self.build_temp,
+            macros=[("TA_SOURCES", f'"{digest}"')],
+            extra_postargs=[*FLAGS, *more],
+        )
+        pathlib.Path(library).parent.mkdir(parents=True, exist_ok=True)
+        self.compiler.link_shared_object(
+            objects, library, target_lang="c++", extra_postargs=["-pthread", *more]
+        )
+
+
+class Wheel(bdist_wheel):
+    """py3-none-PLATFORM with the library, py3-none-any without."""
+
+    def get_tag(self):
+        """The tag by what was built."""
+        outputs = self.get_finalized_command("build_ext").get_outputs()
+        built = any(pathlib.Path(name).exists() for name in outputs)
+        return "py3", "none", super().get_tag()[2] if built else "any"
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "tempalign.kernels.cpu._native",
+            [str(CPU / "handlers.cpp"), str(CPU / "level.cpp")],
+            depends=[str(path) for path in sources()],
+            language="c++",
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildNative, "bdist_wheel": Wheel},
+)

@@ -1,0 +1,443 @@
+"""Hard distances on native code, with their derivative rules.
+
+The derivative of a hard distance is that of the sum along its path: the path is found once, the
+tangent is linear in the tangents of the sequences (or given costs) and of the prices, and its
+transposition walks the path back. So no matrix of costs is ever made. For derivatives of higher
+order the same sums are written plainly for XLA, with the frames of the paths gathered.
+
+Cosines: the library is given vectors of length 1, and what lies between those and the caller's
+is differentiated by jax.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from tempalign._engine import checks, costs, hard
+from tempalign._engine.linear import Form, linear
+from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
+from tempalign._engine.problem import Operands
+from tempalign._engine.programs import compiled
+from tempalign._engine.recurrence import Prices
+from tempalign._engine.shards import alike
+from tempalign._types import Array
+from tempalign.kernels.cpu import native
+
+
+class OnXla(NamedTuple):
+    """What takes over where a call is lowered for another platform, or exported.
+
+    Attributes:
+        values: of a model and operands, ``[S, A, C]``.
+        paths: likewise values and ``rows [S, A, C, P]``.
+    """
+
+    values: Callable[[Model, Operands], Array]
+    paths: Callable[[Model, Operands], tuple[Array, Array]]
+
+
+class Static(NamedTuple):
+    """What a call is compiled for."""
+
+    model: Model
+    xla: OnXla
+
+
+class Given(NamedTuple):
+    """What has derivatives.
+
+    Attributes:
+        x: as in `Operands`, for cosines of length 1.
+        y: likewise.
+        prices: ``[4]``, weights of the moves and penalty; None where the model is uniform.
+    """
+
+    x: Array
+    y: Array
+    prices: Array | None
+
+
+class Fixed(NamedTuple):
+    """What has none; see `Operands`."""
+
+    rows: Array | None
+    columns: Array | None
+    valid: Array | None
+    mask: Array | None
+
+
+class Kept(NamedTuple):
+    """What a derivative is made of.
+
+    Attributes:
+        given: see there.
+        lengths: of both sequences, ``[S, A, C]``, or None.
+        rows: of the paths, ``[S, A, C, P]``.
+        values: the distances ``[S, A, C]``.
+    """
+
+    given: Given
+    lengths: tuple[Array, Array] | None
+    rows: Array
+    values: Array
+
+
+@compiled("model", "xla")
+def value(model: Model, operands: Operands, xla: OnXla) -> Array:
+    """Minimal path costs ``[S, A, C]``."""
+    return _value(Static(model, xla), *_divided(model, operands))
+
+
+@compiled("model", "xla")
+def path(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array]:
+    """Minimal path costs ``[S, A, C]``, differentiable, and paths as ``rows [S, A, C, P]``."""
+    return _path(Static(model, xla), *_divided(model, operands))
+
+
+@compiled("model", "xla")
+def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array]:
+    """Minimal path costs, differentiable, and paths as matrices ``[S, A, C, n, m]``."""
+    given, fixed = _divided(model, operands)
+    found, rows = _path(Static(model, xla), given, fixed)
+    n, m = _sizes(model, given)
+    lengths = _lengths(fixed)
+    visits = native.call(
+        "cells",
+        model,
+        [*alike((rows, lax.stop_gradient(found), *(lengths or ())))],
+        [((*rows.shape[:3], n, m), found.dtype)],
+        _Cells(n, m),
+        has_lengths=lengths is not None,
+    )[0]
+    return found, visits
+
+
+def _divided(model: Model, operands: Operands) -> tuple[Given, Fixed]:
+    """The operands as the library takes them."""
+    x, y, rows, columns, valid, mask, _, prices = alike(operands)
+    if model.cost == "cosine":
+        (x, bad_x), (y, bad_y) = costs.unit(x), costs.unit(y)
+        x, y = (
+            jnp.where(bad[..., None], jnp.nan, a) for a, bad in ((x, bad_x), (y, bad_y))
+        )
+    numbers = None
+    if prices is not None:
+        weights, penalty = prices
+        weights = jnp.ones_like(x, shape=3) if weights is None else weights
+        penalty = jnp.zeros_like(x, shape=()) if penalty is None else penalty
+        numbers = jnp.concatenate([weights, penalty[None]])
+        good = jnp.all((numbers >= 0) & (numbers < jnp.inf))
+        valid = good if valid is None else valid & good
+    return alike((Given(x, y, numbers), Fixed(rows, columns, valid, mask)))
+
+
+def _sizes(model: Model, given: Given) -> tuple[int, int]:
+    n, width = given.x.shape[2:]
+    return n, width if model.cost == "given" else given.y.shape[2]
+
+
+def _lengths(fixed: Fixed) -> tuple[Array, Array] | None:
+    if fixed.rows is None or fixed.columns is None:
+        return None
+    return fixed.rows, fixed.columns
+
+
+def _find(static: Static, given: Given, fixed: Fixed, rows: bool) -> list[Array]:
+    """Distances, and paths if asked for, of what has no tangents."""
+    given, fixed = lax.stop_gradient((given, fixed))
+    shape = *given.x.shape[:2], given.y.shape[1]
+    n, m = _sizes(static.model, given)
+    lengths = _lengths(fixed)
+    results: list[tuple[tuple[int, ...], Any]] = [(shape, given.x.dtype)]
+    if rows:
+        results.append(((*shape, n + m - 1), jnp.int32))
+    more = (*(lengths or ()), fixed.mask, given.prices)
+    present = tuple(one is not None for one in (lengths, fixed.mask, given.prices))
+    found = native.call(
+        "path" if rows else "value",
+        static.model,
+        [given.x, given.y, *(one for one in more if one is not None)],
+        results,
+        _Find(static, present, rows),
+        **dict(zip(("has_lengths", "has_mask", "has_prices"), present, strict=True)),
+    )
+    if fixed.valid is not None:
+        found[0] = jnp.where(fixed.valid, found[0], jnp.nan)
+        if rows:
+            found[1] = jnp.where(fixed.valid[..., None], found[1], -1)
+    return found
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _value(static: Static, given: Given, fixed: Fixed) -> Array:
+    return _find(static, given, fixed, rows=False)[0]
+
+
+@in_our_modes
+def _value_jvp(static, primals, tangents):
+    found, pushed = _path_jvp(static, primals, tangents)
+    return found[0], pushed[0]
+
+
+_value.defjvp(_value_jvp, symbolic_zeros=True)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _path(static: Static, given: Given, fixed: Fixed) -> tuple[Array, Array]:
+    found, rows = _find(static, given, fixed, rows=True)
+    return found, rows
+
+
+@in_our_modes
+def _path_jvp(static, primals, tangents):
+    given, fixed = primals
+    found, rows = _find(static, given, fixed, rows=True)
+    kept = Kept(given, _lengths(fixed), rows, found)
+    no_tangent: Any = np.zeros(rows.shape, jax.dtypes.float0)
+    return (_along(static, found, kept), rows), (_pushed(static, kept, tangents[0]), no_tangent)
+
+
+_path.defjvp(_path_jvp, symbolic_zeros=True)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _along(static: Static, value: Array, kept: Kept) -> Array:
+    """A distance that was found for `kept`, with the derivative that it has there."""
+    del static, kept
+    return value
+
+
+@in_our_modes
+def _along_jvp(static, primals, tangents):
+    return _along(static, *primals), _pushed(static, primals[1], tangents[1].given)
+
+
+_along.defjvp(_along_jvp, symbolic_zeros=True)
+
+
+def _pushed(static: Static, kept: Kept, tangents: Given) -> Array:
+    """The tangent of the distances."""
+    asked = tuple(one is not None and not isinstance(one, SymbolicZero) for one in tangents)
+    if static.model.cost == "given":
+        asked = (asked[0], False, asked[2])
+    if not any(asked):
+        return jnp.zeros_like(kept.values)
+    there = Form(_Push(static, asked, plain=False), _Push(static, asked, plain=True))
+    back = Form(_Pull(static, asked, plain=False), _Pull(static, asked, plain=True))
+    arguments = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
+    return linear(there, back, kept, arguments)[0]
+
+
+def _operands_of(kept: Kept) -> tuple[list[Array], dict[str, int]]:
+    """Operands and flags that tangents and gradients share."""
+    given, lengths, rows, values = kept
+    more = [] if given.prices is None else [given.prices]
+    operands = [given.x, given.y, *(lengths or ()), *more, rows, values]
+    flags = {"has_lengths": lengths is not None, "has_mask": 0, "has_prices": len(more)}
+    return operands, flags
+
+
+@dataclass(frozen=True)
+class _Push:
+    """From tangents to those of the distances.
+
+    Attributes:
+        static: of the call.
+        asked: which of `Given` have a tangent.
+        plain: whether it must be differentiable.
+    """
+
+    static: Static
+    asked: tuple[bool, ...]
+    plain: bool
+
+    def __call__(self, kept: Kept, tangents: Sequence[Array]) -> list[Array]:
+        kept, tangents = alike((kept, tuple(tangents)))
+        model = self.static.model
+        if self.plain:
+            moving = [k for k, wanted in enumerate(self.asked) if wanted]
+            moved = [kept.given[k] for k in moving]
+            cost = partial(_plain_cost, model, kept, moving)
+            found = jax.jvp(cost, tuple(moved), tuple(tangents))[1]
+            return [checks.nan_where(~jnp.isfinite(kept.values), found)]
+        operands, flags = _operands_of(kept)
+        return native.call(
+            "push",
+            model,
+            [*operands, *tangents],
+            [(kept.values.shape, kept.values.dtype)],
+            _FromKept(self.plainly(), kept),
+            asked=_bits(self.asked),
+            **flags,
+        )
+
+    def plainly(self) -> "_Push":
+        """The same for XLA."""
+        return _Push(self.static, self.asked, plain=True)
+
+
+@dataclass(frozen=True)
+class _Pull:
+    """From cotangents of the distances to gradients; attributes as of `_Push`."""
+
+    static: Static
+    asked: tuple[bool, ...]
+    plain: bool
+
+    def __call__(self, kept: Kept, cotangents: Sequence[Array]) -> list[Array]:
+        kept, (cotangent,) = alike((kept, tuple(cotangents)))
+        model = self.static.model
+        moving = [k for k, wanted in enumerate(self.asked) if wanted]
+        if self.plain:
+            moved = [kept.given[k] for k in moving]
+            cotangent = jnp.where(
+                jnp.isfinite(kept.values) | (cotangent == 0), cotangent, jnp.nan
+            )
+            cost = partial(_plain_cost, model, kept, moving)
+            return list(jax.vjp(cost, *moved)[1](cotangent))
+        operands, flags = _operands_of(kept)
+        s, a, c = kept.values.shape
+        shapes = kept.given.x.shape, kept.given.y.shape, (s, a, c, 4)
+        found = native.call(
+            "pull",
+            model,
+            [*operands, cotangent],
+            [(shapes[k], cotangent.dtype) for k in moving],
+            _FromKept(self.plainly(), kept),
+            asked=_bits(self.asked),
+            pairs_a=a,
+            pairs_c=c,
+            **flags,
+        )
+        if self.asked[2]:
+            found[-1] = jnp.sum(found[-1], axis=(0, 1, 2))
+        return found
+
+    def plainly(self) -> "_Pull":
+        """The same for XLA."""
+        return _Pull(self.static, self.asked, plain=True)
+
+
+def _bits(asked: tuple[bool, ...]) -> int:
+    return sum(wanted << k for k, wanted in enumerate(asked))
+
+
+def _plain_cost(model: Model, kept: Kept, moving: Sequence[int], *moved: Array) -> Array:
+    """Sums along the paths ``[S, A, C]`` by gathering; differentiable any number of times."""
+    given = list(kept.given)
+    for k, one in zip(moving, moved, strict=True):
+        given[k] = one
+    x, y, prices = given
+    assert x is not None and y is not None
+    row = kept.rows.transpose(3, 0, 1, 2)  # [P, S, A, C]
+    position = jnp.arange(row.shape[0])[:, None, None, None]
+    n, m = _sizes(model, kept.given)
+    # Where there is no cell some other is read, and not counted.
+    i, j = jnp.clip(row, 0, n - 1), jnp.clip(position - row, 0, m - 1)
+    s, a, c = (jnp.arange(size) for size in kept.values.shape)
+    shared, of_x, of_y = s[:, None, None], a[:, None], c
+    # What is not finite is on no path, and its derivative must not meet a 0.
+    x, y = (jnp.where(jnp.isfinite(one), one, 0) for one in (x, y))
+    if model.cost == "given":
+        cost = x[shared, of_x, i, j]
+    else:
+        first, second = x[shared, of_x, i], y[shared, of_y, j]
+        if model.cost == "cosine":
+            cost = 1 - jnp.sum(first * second, axis=-1)
+        elif model.cost == "manhattan":
+            cost = jnp.sum(jnp.abs(first - second), axis=-1)
+        else:
+            cost = jnp.sum(jnp.square(first - second), axis=-1)
+            cost = costs.safe_sqrt(cost) if model.cost == "euclidean" else cost
+    if prices is not None:
+        by_move = hard.moves_of(row)
+        paid = jnp.where(by_move.begun, cost, 0)
+        for k, (move, here) in enumerate(zip(model.moves, by_move[:3], strict=True)):
+            price = cost * prices[k] if move.weighted else cost
+            paid = paid + jnp.where(here, price + prices[3] if move.penalised else price, 0)
+        cost = paid
+    return jnp.sum(jnp.where(row >= 0, cost, 0), axis=0)
+
+
+@dataclass(frozen=True)
+class _Find:
+    """`_find` on XLA."""
+
+    static: Static
+    present: tuple[bool, bool, bool]
+    rows: bool
+
+    def __call__(self, x: Array, y: Array, *more: Array) -> list[Array]:
+        rest = list(more)
+        has_lengths, has_mask, has_prices = self.present
+        rows, columns = (rest.pop(0), rest.pop(0)) if has_lengths else (None, None)
+        mask = rest.pop(0) if has_mask else None
+        prices = None
+        if has_prices:
+            numbers = rest.pop(0)
+            prices = Prices(numbers[:3], numbers[3])
+        operands = Operands(x, y, rows, columns, None, mask, None, prices)
+        model, xla = self.static
+        if self.rows:
+            return list(xla.paths(model, operands))
+        return [xla.values(model, operands)]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Paths as matrices on XLA."""
+
+    n: int
+    m: int
+
+    def __call__(self, rows: Array, values: Array, *lengths: Array) -> list[Array]:
+        sizes = rows.shape[:3]
+        flat = rows.reshape(-1, rows.shape[-1]).T
+        visits = hard.on_cells(flat, self.n, self.m).transpose(2, 0, 1)
+        visits = visits.reshape(*sizes, self.n, self.m).astype(values.dtype)
+        inside: Array | bool = True
+        if lengths:
+            true_n, true_m = (one[..., None, None] for one in lengths)
+            inside = (jnp.arange(self.n)[:, None] < true_n) & (jnp.arange(self.m) < true_m)
+        bad = ~jnp.isfinite(values)[..., None, None]
+        return [jnp.where(bad & inside, jnp.nan, visits)]
+
+
+@dataclass(frozen=True, init=False)
+class _FromKept:
+    """A plain form, of operands as the library takes them.
+
+    Attributes:
+        form: what is computed.
+        has_lengths: whether lengths are among the operands.
+        has_prices: whether prices are.
+    """
+
+    form: _Push | _Pull
+    has_lengths: bool
+    has_prices: bool
+
+    def __init__(self, form: _Push | _Pull, kept: Kept):
+        object.__setattr__(self, "form", form)
+        object.__setattr__(self, "has_lengths", kept.lengths is not None)
+        object.__setattr__(self, "has_prices", kept.given.prices is not None)
+
+    def __call__(self, x: Array, y: Array, *more: Array) -> list[Array]:
+        rest = list(more)
+        lengths = (rest.pop(0), rest.pop(0)) if self.has_lengths else None
+        prices = rest.pop(0) if self.has_prices else None
+        kept = Kept(Given(x, y, prices), lengths, rest.pop(0), rest.pop(0))
+        found = self.form(kept, rest)
+        if isinstance(self.form, _Pull) and self.form.asked[2]:
+            # The library gives a gradient for each pair, to be summed; here it is a sum already.
+            whole = jnp.zeros_like(kept.values, shape=(*kept.values.shape, 4))
+            found[-1] = whole.at[(0,) * 3].set(found[-1])
+        return found
