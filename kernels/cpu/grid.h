@@ -192,7 +192,7 @@ void evaluate(const Pool& pool, Grid<T>& grid) {
   const double work = double(pairs) * problem.n * problem.m * (grid.given() ? 1 : problem.features);
   const int threads = work < kWorthSharing ? 1 : pool.threads();
   const int64_t lanes = level.lanes, c = grid.axes.size[grid.axes.rank - 1];
-  const size_t table = problem.path ? size_t(problem.n) * problem.m / 4 * lanes : 0;
+  const size_t table = problem.path ? size_t(problem.n) * problem.m / 16 * lanes * sizeof(T) : 0;
   const size_t states = size_t(problem.m) * lanes * sizeof(T);
   const bool small = table <= kMostBlockTable && states <= kMostBlockStates;
   // Half the lanes idle are still no slower than a strip of rows that is not full.

@@ -9,6 +9,7 @@
 
 namespace tempalign::TA_LEVEL {
 
+constexpr int kMoves = 16;  // that are written into a word, whatever its size
 constexpr int kColumn = 0, kRow = 1, kDiagonal = 2, kNowhere = 3;
 
 // Three moves at one price, from (0, 0): nearly every call.
@@ -70,6 +71,18 @@ struct General {
     return L::minimum(begun, best);
   }
 };
+
+// Writes down one more move; what was written `kMoves` moves ago must be stored by then.
+template <class T>
+typename Lanes<T>::Word written(typename Lanes<T>::Word moves, typename Lanes<T>::I code) {
+  return (moves >> 2) | (typename Lanes<T>::Word(code) << (2 * kMoves - 2));
+}
+
+// The moves as they stand in the table, where only `count` were written.
+template <class T>
+typename Lanes<T>::Word flushed(typename Lanes<T>::Word moves, int count) {
+  return moves >> (2 * (kMoves - count));
+}
 
 // Where the best path ends.
 template <class T>

@@ -33,7 +33,7 @@ struct Lanes {
   static constexpr int size = TA_BYTES / int(sizeof(T));
   typedef T V __attribute__((vector_size(TA_BYTES)));
   typedef Int I __attribute__((vector_size(TA_BYTES)));
-  typedef uint8_t Bytes __attribute__((vector_size(TA_BYTES / sizeof(T))));
+  typedef std::make_unsigned_t<Int> Word __attribute__((vector_size(TA_BYTES)));
 
   static V all(T value) { return V{} + value; }
   static I all_of(Int value) { return I{} + value; }
@@ -48,10 +48,7 @@ struct Lanes {
     __builtin_memcpy(&v, p, sizeof v);
     return v;
   }
-  static void store_bytes(uint8_t* p, I v) {  // the lowest byte of each
-    Bytes bytes = __builtin_convertvector(v, Bytes);
-    __builtin_memcpy(p, &bytes, sizeof bytes);
-  }
+  static void store_of(Int* p, Word v) { __builtin_memcpy(p, &v, sizeof v); }
   static V select(I where, V a, V b) { return where ? a : b; }
   static I select(I where, I a, I b) { return where ? a : b; }
 

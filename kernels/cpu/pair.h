@@ -12,7 +12,7 @@
 
 namespace tempalign::TA_LEVEL {
 
-constexpr int kSteps = 16;     // anti-diagonals whose costs are computed together
+constexpr int kSteps = kMoves;  // anti-diagonals whose costs are computed, and moves stored, together
 constexpr int kTall = TA_BYTES == 64 ? 8 : 4;  // vectors of a strip, where costs are fused
 constexpr int kUsual = 4;
 
@@ -29,6 +29,7 @@ struct Strip {
 
 template <class T>
 struct Wave {
+  using Int = typename Lanes<T>::Int;
   Problem<T> problem;
   Pair<T> pair;
   bool plain, fused;
@@ -40,7 +41,7 @@ struct Wave {
   T* top;               // [m], the row above the strip that is worked on
   T* last_column;       // [n], null if paths end in the last row
   T* kept;              // the rows above each part [m + 1], null where the table is kept whole
-  uint8_t* table;       // moves of a part, two bits each: [anti-diagonal / 4][row of the strip]
+  Int* table;           // moves of a part, two bits each: [anti-diagonal / 16][row of the strip]
   int part;             // strips of a part
 };
 
@@ -62,7 +63,7 @@ int most_strips(int n) {
   return n / Lanes<T>::size + 2;
 }
 
-// Divides the rows into strips; returns bytes of the whole table of moves.
+// Divides the rows into strips; returns how many words the whole table of moves has.
 template <class T>
 size_t divide(const Wave<T>& wave, Strip* strip, int* count) {
   const Pair<T>& pair = wave.pair;
@@ -81,7 +82,7 @@ size_t divide(const Wave<T>& wave, Strip* strip, int* count) {
     const int from = begin.first < pair.m ? begin.first : pair.m - 1;
     const int to = end.last > from ? end.last : from;
     strip[s] = {first, vectors, last, from / 4 * 4, (to + last + 1 + 3) / 4 * 4, table};
-    table += size_t(strip[s].end - strip[s].begin) / 4 * rows;
+    table += size_t(strip[s].end - strip[s].begin + kMoves - 1) / kMoves * rows;
     first += rows;
   }
   *count = s;
@@ -109,7 +110,7 @@ size_t lay_out(Wave<T>* wave, char* base) {
   wave->part = wave->strips;
   wave->kept = nullptr;
   size_t most = table;
-  if (problem.path && table > kMostTable) {
+  if (problem.path && table * sizeof(T) > kMostTable) {
     // Rows are kept every `part` strips; the table of a part is made when the path comes there.
     wave->part = 1;
     while (size_t(wave->part) * wave->part < size_t(wave->strips)) wave->part++;
@@ -118,11 +119,11 @@ size_t lay_out(Wave<T>* wave, char* base) {
     most = 0;
     for (int s = 0; s < wave->strips; s += wave->part) {
       const int next = s + wave->part;
-      const size_t bytes = (next < wave->strips ? strip[next].table : table) - strip[s].table;
-      most = bytes > most ? bytes : most;
+      const size_t words = (next < wave->strips ? strip[next].table : table) - strip[s].table;
+      most = words > most ? words : most;
     }
   }
-  wave->table = problem.path ? layout.template take<uint8_t>(most) : nullptr;
+  wave->table = problem.path ? layout.template take<typename Lanes<T>::Int>(most) : nullptr;
   if (!base) __builtin_free(strip);
   return layout.used + 64;
 }
@@ -178,7 +179,7 @@ inline __attribute__((always_inline)) void wait_for(const int* progress, int col
 }
 
 template <class T, bool fused, bool plain, bool path, int K>
-void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* done, uint8_t* table, int stop) {
+void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* done, typename Lanes<T>::Int* table, int stop) {
   using L = Lanes<T>;
   using V = typename L::V;
   using I = typename L::I;
@@ -264,8 +265,8 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
           }
     }
 
+    typename L::Word moves[K] = {};
     for (int q = 0; q < steps; q += 4) {
-      I codes[K] = {};
       auto step = [&](int u) __attribute__((always_inline)) {
         const int s = q + u;
         V next[K];
@@ -290,7 +291,7 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
               next[k] = general.next(cost, up, near[k], diagonal, in_first, here, path ? &code : nullptr);
             }
           }
-          if constexpr (path) codes[k] |= code << (2 * u);
+          if constexpr (path) moves[k] = written<T>(moves[k], code);
           if constexpr (!fused) column[k] += 1;
         }
         TA_UNROLL
@@ -320,10 +321,10 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
       } else {
         for (int u = 0; u < 4; u++) step(u);  // as fast, and sooner compiled
       }
-      if constexpr (path) {
-        uint8_t* to = table + size_t(p + q - strip.begin) / 4 * rows;
-        for (int k = 0; k < K; k++) L::store_bytes(to + k * L::size, codes[k]);
-      }
+    }
+    if constexpr (path) {
+      auto* to = table + size_t(p - strip.begin) / kMoves * rows;
+      for (int k = 0; k < K; k++) L::store_of(to + k * L::size, flushed<T>(moves[k], steps));
     }
     if (done && p + steps > last) __atomic_store_n(done, p + steps - last, __ATOMIC_RELEASE);
   }
@@ -332,7 +333,7 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
 }
 
 template <class T, bool path, int K>
-void run_any_strip(Wave<T>& wave, const Strip& strip, const int* above, int* done, uint8_t* table, int stop) {
+void run_any_strip(Wave<T>& wave, const Strip& strip, const int* above, int* done, typename Lanes<T>::Int* table, int stop) {
   if (wave.fused) return run_strip<T, true, true, path, K>(wave, strip, above, done, table, stop);
   if constexpr (K <= kUsual) {
     if (wave.plain) return run_strip<T, false, true, path, K>(wave, strip, above, done, table, stop);
@@ -341,7 +342,7 @@ void run_any_strip(Wave<T>& wave, const Strip& strip, const int* above, int* don
 }
 
 template <class T, bool path>
-void run_with_height(Wave<T>& wave, const Strip& strip, const int* above, int* done, uint8_t* table, int stop) {
+void run_with_height(Wave<T>& wave, const Strip& strip, const int* above, int* done, typename Lanes<T>::Int* table, int stop) {
   if (strip.vectors == 1) return run_any_strip<T, path, 1>(wave, strip, above, done, table, stop);
   if (strip.vectors == kUsual) return run_any_strip<T, path, kUsual>(wave, strip, above, done, table, stop);
   return run_any_strip<T, path, kTall>(wave, strip, above, done, table, stop);
@@ -364,9 +365,9 @@ void wave_strip(void* scratch, int s) {
 
 // The move by which the path came to a cell of a strip.
 template <class T>
-int code_at(const Strip& strip, const uint8_t* table, int i, int j) {
-  const int r = i - strip.first, p = r + j;
-  return table[size_t(p - strip.begin) / 4 * strip.vectors * Lanes<T>::size + r] >> (2 * (p & 3)) & 3;
+int code_at(const Strip& strip, const typename Lanes<T>::Int* table, int i, int j) {
+  const int r = i - strip.first, p = r + j - strip.begin;
+  return int(table[size_t(p) / kMoves * strip.vectors * Lanes<T>::size + r] >> (2 * (p % kMoves))) & 3;
 }
 
 template <class T>
@@ -387,7 +388,7 @@ void wave_end(void* scratch) {
     while (wave.strip[s].first > i) s--;
     const Strip& strip = wave.strip[s];
     const int begin = s / wave.part * wave.part;
-    uint8_t* const table = wave.table - wave.strip[begin].table;
+    auto* const table = wave.table - wave.strip[begin].table;
     if (wave.kept && part != begin) {
       // The part that the path comes to, as far to the right as matters.
       part = begin;

@@ -9,7 +9,7 @@
 
 namespace tempalign::TA_LEVEL {
 
-constexpr int kColumns = 16;  // whose costs are computed together
+constexpr int kColumns = kMoves;  // whose costs are computed, and moves stored, together
 constexpr int kHeight = 4;    // rows that go down together
 
 template <class T>
@@ -23,7 +23,7 @@ struct Side {  // what the strips of a block share
   T* last_column;    // [n] vectors
   T* last_row;       // [m] vectors
   uint8_t* ends;     // [m], whether a pair has its last column there
-  uint8_t* table;    // [n][m / 4] vectors of bytes
+  typename Lanes<T>::Int* table;  // moves, two bits each: [n][m / 16] vectors
   size_t table_row;
 };
 
@@ -45,7 +45,7 @@ size_t block_bytes(const Problem<T>& problem) {
   const size_t lanes = Lanes<T>::size, n = problem.n, m = problem.m;
   size_t bytes = (m + 2) * lanes * sizeof(T) + m + 256;
   if (problem.model.end.is_open()) bytes += (n + m) * lanes * sizeof(T);
-  if (problem.path) bytes += n * ((m + 3) / 4) * lanes;
+  if (problem.path) bytes += n * ((m + kMoves - 1) / kMoves) * lanes * sizeof(T);
   return bytes + 1024;
 }
 
@@ -80,7 +80,7 @@ void run_rows(const Side<T>& side, int first) {
           end = range.last >= end ? range.last + 1 : end;
         }
       }
-    begin = begin / 4 * 4;
+    begin = begin / kMoves * kMoves;
     // Nothing of these rows can be reached outside.
     for (int j = end > begin ? end : 0; j < m; j++) L::store(side.row + size_t(j) * lanes, L::all(kInfinite<T>));
     if (end <= begin) begin = end = 0;
@@ -123,49 +123,46 @@ void run_rows(const Side<T>& side, int first) {
               if (!pair.mask[size_t(first + r) * problem.m + j + c]) costs[(c * H + r) * lanes + l] = kInfinite<T>;
         }
     }
-    for (int c0 = 0; c0 < count; c0 += 4) {
-      I codes[H] = {};
-      const int four = count - c0 < 4 ? count - c0 : 4;
-      for (int u = 0; u < four; u++) {
-        const int c = c0 + u, column = j + c;
-        T* state = side.row + size_t(column) * lanes;
-        V up = L::load(state), diagonal = before;
-        before = up;
-        V y = {};
-        if constexpr (fused) y = L::load(side.packed_y + size_t(column) * lanes);
-        const I in_first = L::all_of(column == 0 ? -1 : 0);
-        TA_UNROLL
-        for (int r = 0; r < H; r++) {
-          I code = {};
-          V here;
-          if constexpr (fused) {
-            const V difference = (side.shared_x ? L::all(x[r]) : L::load(x + size_t(r) * lanes)) - y;
-            here = Plain<T>::template next<true>(difference, up, left[r], diagonal, path ? &code : nullptr);
+    typename L::Word moves[H] = {};
+    for (int c = 0; c < count; c++) {
+      const int column = j + c;
+      T* state = side.row + size_t(column) * lanes;
+      V up = L::load(state), diagonal = before;
+      before = up;
+      V y = {};
+      if constexpr (fused) y = L::load(side.packed_y + size_t(column) * lanes);
+      const I in_first = L::all_of(column == 0 ? -1 : 0);
+      TA_UNROLL
+      for (int r = 0; r < H; r++) {
+        I code = {};
+        V here;
+        if constexpr (fused) {
+          const V difference = (side.shared_x ? L::all(x[r]) : L::load(x + size_t(r) * lanes)) - y;
+          here = Plain<T>::template next<true>(difference, up, left[r], diagonal, path ? &code : nullptr);
+        } else {
+          V cost = L::load(costs + (c * H + r) * lanes);
+          if (side.windowed) cost = L::select((low[r] <= column) & (high[r] >= column), cost, L::all(kInfinite<T>));
+          if constexpr (plain) {
+            here = Plain<T>::template next<false>(cost, up, left[r], diagonal, path ? &code : nullptr);
           } else {
-            V cost = L::load(costs + (c * H + r) * lanes);
-            if (side.windowed) cost = L::select((low[r] <= column) & (high[r] >= column), cost, L::all(kInfinite<T>));
-            if constexpr (plain) {
-              here = Plain<T>::template next<false>(cost, up, left[r], diagonal, path ? &code : nullptr);
-            } else {
-              const int i = first + r;
-              const bool begins = (i == 0 && column == 0) || (column == 0 && model.begin.x && Opening::within(i, model.begin.x)) ||
-                                  (i == 0 && model.begin.y && Opening::within(column, model.begin.y));
-              here = general.next(cost, up, left[r], diagonal, in_first, L::all_of(begins ? -1 : 0), path ? &code : nullptr);
-            }
+            const int i = first + r;
+            const bool begins = (i == 0 && column == 0) || (column == 0 && model.begin.x && Opening::within(i, model.begin.x)) ||
+                                (i == 0 && model.begin.y && Opening::within(column, model.begin.y));
+            here = general.next(cost, up, left[r], diagonal, in_first, L::all_of(begins ? -1 : 0), path ? &code : nullptr);
           }
-          if constexpr (path) codes[r] |= code << (2 * u);
-          diagonal = left[r];
-          up = left[r] = here;
         }
-        L::store(state, up);
-        if (side.last_column && side.ends[column])
-          for (int r = 0; r < H; r++)
-            for (int l = 0; l < lanes; l++)
-              if (side.pairs[l].m - 1 == column && first + r < side.pairs[l].n) side.last_column[size_t(first + r) * lanes + l] = left[r][l];
+        if constexpr (path) moves[r] = written<T>(moves[r], code);
+        diagonal = left[r];
+        up = left[r] = here;
       }
-      if constexpr (path)
-        for (int r = 0; r < H; r++) L::store_bytes(side.table + (first + r) * side.table_row + size_t(j + c0) / 4 * lanes, codes[r]);
+      L::store(state, up);
+      if (side.last_column && side.ends[column])
+        for (int r = 0; r < H; r++)
+          for (int l = 0; l < lanes; l++)
+            if (side.pairs[l].m - 1 == column && first + r < side.pairs[l].n) side.last_column[size_t(first + r) * lanes + l] = left[r][l];
     }
+    if constexpr (path)
+      for (int r = 0; r < H; r++) L::store_of(side.table + (first + r) * side.table_row + size_t(j) / kMoves * lanes, flushed<T>(moves[r], count));
   }
 }
 
@@ -214,8 +211,8 @@ void block_run(const Problem<T>& problem, const Pair<T>* given, int count, const
     side.last_row = reinterpret_cast<T*>(take(size_t(m) * lanes * sizeof(T)));
     for (size_t i = 0; i < size_t(n) * lanes; i++) side.last_column[i] = kInfinite<T>;
   }
-  side.table_row = size_t(m + 3) / 4 * lanes;
-  if (problem.path) side.table = reinterpret_cast<uint8_t*>(take(n * side.table_row));
+  side.table_row = size_t(m + kMoves - 1) / kMoves * lanes;
+  if (problem.path) side.table = reinterpret_cast<typename L::Int*>(take(n * side.table_row * sizeof(T)));
   for (int j = 0; j < m; j++) side.ends[j] = 0;
   for (int l = 0; l < lanes; l++) side.ends[pairs[l].m - 1] = 1;
   for (int j = 0; j < m; j++) L::store(side.row + size_t(j) * lanes, L::all(kInfinite<T>));
@@ -253,7 +250,7 @@ void block_run(const Problem<T>& problem, const Pair<T>* given, int count, const
     for (int p = 0; p < problem.n + problem.m - 1; p++) pair.rows[p] = -1;
     if (!(end.value > -kInfinite<T> && end.value < kInfinite<T>)) continue;
     int i, j;
-    walk_back(end.i, end.j, 0, [&](int a, int b) { return side.table[a * side.table_row + size_t(b) / 4 * lanes + l] >> (2 * (b & 3)) & 3; }, pair.rows, &i, &j);
+    walk_back(end.i, end.j, 0, [&](int a, int b) { return int(side.table[a * side.table_row + size_t(b) / kMoves * lanes + l] >> (2 * (b % kMoves))) & 3; }, pair.rows, &i, &j);
   }
 }
 

@@ -4,7 +4,7 @@ XLA serves everything. Another backend says of a model and the shapes of its ope
 serve them, never of a function's name. All is decided while a call is traced; inside ``jit`` a
 failure of the compiler would come too late. On which platform a call will run is not known then:
 where kernels for one platform can serve, the call is traced for both and decided when it is
-lowered (`platforms.on_cuda`).
+lowered (`platforms.on_cuda`; native code for the CPU decides in its own lowering rule).
 """
 
 import contextvars
@@ -180,7 +180,7 @@ def explain(
     Example:
         >>> import jax.numpy as jnp, tempalign
         >>> tempalign.explain(tempalign.soft_dtw, jnp.ones((5, 3)), jnp.ones((6, 3)))
-        'soft_dtw runs on xla: the only implementation in this version.'
+        'soft_dtw runs on xla: native: it has no soft minimum in this version.'
     """
     while isinstance(function, functools.partial):
         arguments, options = (*function.args, *arguments), {**function.keywords, **options}

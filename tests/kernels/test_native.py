@@ -1,0 +1,305 @@
+"""Native code beside XLA: shapes, numbers that are not finite, transformations, and where it is not."""
+
+import subprocess
+import sys
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import export
+
+import tempalign
+from tempalign._engine import backends, model, platforms
+from tempalign.kernels.cpu import native
+
+COSTS = ("sqeuclidean", "euclidean", "manhattan", "cosine")
+needs_native = pytest.mark.skipif(
+    native.missing() is not None, reason=f"native: {native.missing()}"
+)
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(4, 6, 3)).astype(np.float32)
+Y = RANDOM.normal(size=(4, 7, 3)).astype(np.float32)
+OPTIONS = [
+    {},
+    {"diagonal": False},
+    {"band": 3},
+    {"max_slope": 3.0, "open_end": "y"},
+    {"penalty": 0.5, "move_weights": (1.0, 2.0, 0.5), "open_begin": (2, 1)},
+    {"open_begin": "both", "open_end": "both"},
+]
+
+
+def assert_alike(got, expected, **tolerance):
+    """Numbers close to each other, what is not finite in the same places."""
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    np.testing.assert_allclose(got, expected, **tolerance)
+
+
+@needs_native
+@settings(max_examples=40)
+@given(st.integers(0, 2**31 - 1))
+def test_values_and_paths_are_those_of_xla(seed):
+    random = np.random.default_rng(seed)
+    n, m = random.choice([1, 2, 5, 16, 17, 40, 70], 2)
+    features, cost = random.choice([1, 2, 5]), random.choice(COSTS)
+    lead = [((), ()), ((3,), (3,)), ((2, 1), (9,)), ((5, 1), (1, 7)), ((33,), ()), ((0,), ())]
+    of_x, of_y = lead[random.integers(len(lead))]
+    x, y = random.normal(size=(*of_x, n, features)), random.normal(size=(*of_y, m, features))
+    options = dict(OPTIONS[random.integers(len(OPTIONS))])
+    if random.random() < 0.3:
+        options["x_lengths"] = random.integers(1, n + 1, of_x)
+    if "band" in options or "max_slope" in options:
+        options = {key: options[key] for key in options if key != "x_lengths"}
+        options["band"], options["max_slope"] = max(n, m) // 2 + 1, None
+    for array in (x, y):
+        if array.size and random.random() < 0.4:
+            array.flat[random.integers(array.size)] = random.choice([np.nan, np.inf, -np.inf])
+    with jax.enable_x64(True):
+        run = partial(tempalign.dtw, jnp.asarray(x), jnp.asarray(y), cost=str(cost), **options)
+        got, expected = run(implementation="native"), run(implementation="xla")
+        assert got.dtype == np.float64
+        assert_alike(got, expected, rtol=1e-12, atol=1e-12)
+        run = partial(tempalign.dtw_path, jnp.asarray(x), jnp.asarray(y), cost=str(cost))
+        paths = [run(implementation=one, **options) for one in ("native", "xla")]
+        chex.assert_trees_all_equal(*paths)
+
+
+@needs_native
+@pytest.mark.parametrize("shape", [(1100, 1000), (40, 2000), (1500, 9)])
+@pytest.mark.parametrize("options", [{}, {"band": 700}, {"open_end": "both"}], ids=str)
+def test_long_pairs(shape, options):
+    x, y = (RANDOM.normal(size=(size, 1)).cumsum(0).astype(np.float32) for size in shape)
+    if "band" in options:
+        options = {"band": max(shape) // 8}
+    got, expected = (
+        tempalign.dtw(x, y, implementation=one, **options) for one in ("native", "xla")
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    again = tempalign.dtw(x, y, implementation="native", **options)
+    np.testing.assert_array_equal(again, got)
+
+
+@needs_native
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.usefixtures("x64")
+def test_derivatives_are_those_of_xla(cost, options):
+    x, y, dx, dy = (jnp.asarray(one, jnp.float64) for one in (X, Y, X[::-1], Y[::-1]))
+    lengths = np.array([6, 5, 6, 4])
+
+    def value(x, y, implementation):
+        return tempalign.dtw(
+            x[:2, None],
+            y[None, :2],
+            cost=cost,
+            x_lengths=lengths[:2, None],
+            implementation=implementation,
+            **options,
+        )
+
+    def derivatives(implementation):
+        function = partial(value, implementation=implementation)
+        total = lambda x, y: jnp.sum(jnp.square(function(x, y)))  # noqa: E731
+        pushed = jax.jvp(function, (x, y), (dx, dy))
+        gradient = jax.grad(total, (0, 1))(x, y)
+        curved = jax.jvp(jax.grad(total, (0, 1)), (x, y), (dx, dy))[1]
+        back = jax.grad(lambda x: jax.jvp(total, (x, y), (dx, dy))[1])(x)
+        return pushed, gradient, curved, back
+
+    got, expected = (jax.jit(derivatives, static_argnums=0)(one) for one in ("native", "xla"))
+    chex.assert_trees_all_close(got, expected, rtol=1e-9, atol=1e-10)
+
+
+@needs_native
+def test_derivatives_in_prices_and_given_costs():
+    cost = RANDOM.random((3, 5, 6)).astype(np.float32)
+
+    def total(cost, penalty, weights, implementation):
+        return jnp.sum(
+            tempalign.dtw_from_cost(
+                cost, penalty=penalty, move_weights=weights, implementation=implementation
+            )
+            ** 2
+        )
+
+    def both(function):
+        arguments = cost, jnp.float32(0.2), jnp.array([1.0, 0.5, 1.5])
+        return [jax.jit(function(partial(total, implementation=one)))(*arguments)
+                for one in ("native", "xla")]
+
+    chex.assert_trees_all_close(*both(lambda f: jax.grad(f, (0, 1, 2))), rtol=1e-5)
+    chex.assert_trees_all_close(*both(lambda f: jax.hessian(f, (1, 2))), rtol=1e-4, atol=1e-4)
+
+
+@needs_native
+@pytest.mark.parametrize("traced", [False, True], ids=["lengths known", "lengths traced"])
+def test_transformations(traced):
+    lengths = np.array([6, 1, 4, 5])
+
+    def function(x, y, n, implementation):
+        def total(x, y):
+            values = tempalign.dtw(x, y, x_lengths=n, implementation=implementation)
+            return values.sum(), values
+
+        return jax.value_and_grad(total, (0, 1), has_aux=True)(x, y)
+
+    def run(implementation):
+        one = partial(function, implementation=implementation)
+        if traced:
+            over_x = jax.vmap(jax.vmap(one, (0, None, 0)), (None, 0, None))(X, Y, lengths)
+            return over_x, jax.jit(one)(X, Y, lengths)
+        fixed = partial(one, n=3)
+        nested = jax.vmap(jax.vmap(fixed, (None, 0)), (0, None))(X, Y)
+        of_vmap = jax.grad(lambda x: jax.vmap(lambda x: fixed(x, Y[0])[0][0])(x).sum())(X)
+        return nested, of_vmap, jax.checkpoint(fixed)(X, Y)
+
+    got, expected = (jax.jit(run, static_argnums=0)(one) for one in ("native", "xla"))
+    chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def in_a_process(program, **environment):
+    """Runs a program in a process of its own; what it prints."""
+    import os
+
+    made = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+    )
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np, tempalign
+from jax.sharding import PartitionSpec as P
+mesh = jax.make_mesh((2,), ("batch",))
+random = np.random.default_rng(0)
+x, y = random.normal(size=(4, 6, 3)), random.normal(size=(4, 7, 3))
+def run(x, y, n):
+    def total(x, y):
+        values = tempalign.dtw(x[:, None], y, x_lengths=n[:, None], implementation="native")
+        return values.sum(), values
+    return jax.value_and_grad(total, (0, 1), has_aux=True)(x, y)
+n = np.array([6, 2, 5, 6])
+expected = jax.jit(run)(x, y, n)
+specs = dict(mesh=mesh, in_specs=(P("batch"), P(), P("batch")))
+for check in (True, False):
+    def mapped(x, y, n):
+        (total, values), (gx, gy) = run(x, y, n)
+        total = jax.lax.psum(total, "batch")
+        return (total, values), (gx, gy if check else jax.lax.psum(gy, "batch"))
+    out = ((P(), P("batch")), (P("batch"), P()))
+    got = jax.jit(jax.shard_map(mapped, out_specs=out, check_vma=check, **specs))(x, y, n)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+print(len(jax.devices()), "devices agree")
+"""
+
+
+@needs_native
+def test_shard_map_on_two_devices():
+    flags = "--xla_force_host_platform_device_count=2"
+    assert "2 devices agree" in in_a_process(SHARDED, XLA_FLAGS=flags)
+
+
+WITHOUT = """
+import jax, numpy as np, tempalign
+x = np.ones((5, 2), np.float32)
+print(tempalign.explain("dtw", x, x), float(tempalign.dtw(x, x)))
+try:
+    tempalign.dtw(x, x, implementation="native")
+except NotImplementedError as error:
+    print(error)
+"""
+
+
+def test_where_there_is_none():
+    said = in_a_process(WITHOUT, TEMPALIGN_NATIVE="0")
+    assert "dtw runs on xla: native: TEMPALIGN_NATIVE=0 switches it off. 0.0" in said
+    assert "dtw cannot run on native: native: TEMPALIGN_NATIVE=0" in said
+
+
+@needs_native
+def test_levels_agree():
+    program = """
+import numpy as np, tempalign
+random = np.random.default_rng(0)
+x, y = random.normal(size=(20, 33, 3)), random.normal(size=(20, 40, 3))
+x, y = np.float32(x), np.float32(y)
+values = tempalign.dtw(x[:, None], y, implementation="native")
+print(float(values.sum()), float(tempalign.dtw(x[0], y[0], implementation="native")))
+"""
+    found = [in_a_process(program, TEMPALIGN_CPU_LEVEL=level).split() for level in ("v2", "v3", "")]
+    for one in found[1:]:
+        np.testing.assert_allclose(np.float64(one), np.float64(found[0]), rtol=1e-6)
+
+
+@needs_native
+def test_an_exported_program_holds_the_form_of_xla():
+    program = export.export(jax.jit(lambda x: tempalign.dtw(x, Y)))(X)
+    assert "tempalign" not in program.mlir_module().replace("jit(", "").split("stablehlo")[0]
+    np.testing.assert_allclose(program.call(X), tempalign.dtw(X, Y), rtol=1e-6)
+    assert "custom_call @tempalign" not in program.mlir_module()
+
+
+@needs_native
+def test_it_refuses_by_description():
+    plain = model.Model()
+    assert native.refuses(plain) is None
+    for other, reason in (
+        (plain.replace(soft=True), "no soft minimum"),
+        (plain.replace(cost=lambda x, y: x @ y.T), "not a function as cost"),
+        (model.weighted(True), "not weighted_manhattan"),
+        (plain.replace(column=model.Move(allowed="first_column")), "does not know these moves"),
+        (plain.replace(row=model.Move(array=1)), "one array of local costs"),
+    ):
+        assert reason in native.refuses(other)
+        chosen = backends.choose("dtw", other)
+        assert chosen.backend == "xla" and f"native: it {''}" in chosen.reasons
+
+
+@needs_native
+def test_who_is_asked_beside_a_gpu(monkeypatch):
+    """Where calls are likely to run elsewhere it must be asked for; lowered there, XLA serves."""
+    monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
+    assert "on xla where it is lowered for another" in tempalign.explain("dtw", X, Y)
+    monkeypatch.setattr(platforms, "likely_cpu", lambda: False)
+    said = tempalign.explain("dtw", X, Y)
+    assert "runs on xla: native: calls are likely to run on another device" in said
+    assert "runs on native" in tempalign.explain("dtw", X, Y, implementation="native")
+    lowered = jax.jit(partial(tempalign.dtw, implementation="native")).trace(X, Y).lower(
+        lowering_platforms=("cuda",)
+    )
+    assert "@tempalign" not in lowered.as_text()
+
+
+@needs_native
+def test_what_xla_does_for_other_platforms(monkeypatch):
+    """The same numbers from the form that takes over, batched and differentiated."""
+
+    def run(x, y, n, penalty):
+        def total(x, y, penalty):
+            values = tempalign.dtw(
+                x, y, x_lengths=n, penalty=penalty, cost="cosine", implementation="native"
+            )
+            return values.sum(), values
+
+        found = jax.value_and_grad(total, (0, 1, 2), has_aux=True)(x, y, penalty)
+        align = tempalign.align(x, y, 0.0, x_lengths=n, implementation="native")
+        return found, align, tempalign.dtw_path(x, y, implementation="native")
+
+    batched = jax.vmap(run, (0, None, 0, None))
+    arguments = X[:, :5], Y[0], np.array([5, 3, 1, 4]), jnp.float32(0.3)
+    expected = jax.jit(batched)(*arguments)
+    exported = export.export(jax.jit(batched))(*arguments)
+    assert "custom_call @tempalign" not in exported.mlir_module()
+    chex.assert_trees_all_close(
+        jax.tree.leaves(exported.call(*arguments)), jax.tree.leaves(expected), rtol=1e-5, atol=1e-5
+    )
