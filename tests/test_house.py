@@ -18,7 +18,7 @@ FLOORS = [
     {"_engine.recurrence"},
     {"_engine.soft_minimum"},
     {"_engine.hard", "_engine.soft"},
-    {"_engine.derivative", "_engine.along_path", "_engine.problem"},
+    {"_engine.derivative", "_engine.along_path", "_engine.problem", "_engine.gathered"},
     {"_engine.long"},
     {"kernels"},
     {"_engine.backends"},

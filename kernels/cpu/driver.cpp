@@ -74,7 +74,7 @@ Grid<T> grid_of(const Case<T>& one, const Given<T>& given, bool path, std::vecto
   const int64_t none[1] = {};
   grid.over_x = Over::of(grid.axes, none, one.s, one.a, 1, &fits);
   grid.over_y = Over::of(grid.axes, none, one.s, 1, one.c, &fits);
-  grid.over_lengths = grid.over_mask = Over::of(grid.axes, none, one.s, one.a, one.c, &fits);
+  grid.over_lengths_x = grid.over_lengths_y = grid.over_mask = Over::of(grid.axes, none, one.s, one.a, one.c, &fits);
   grid.x = given.x.data();
   grid.y = given.y.data();
   grid.prices = given.prices.data();

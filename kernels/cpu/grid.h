@@ -69,7 +69,7 @@ struct Grid {
   const T *x = nullptr, *y = nullptr, *prices = nullptr;
   const int32_t *lengths_x = nullptr, *lengths_y = nullptr;
   const uint8_t* mask = nullptr;
-  Over over_x, over_y, over_lengths, over_mask, over_prices;
+  Over over_x, over_y, over_lengths_x, over_lengths_y, over_mask, over_prices;
   T* values = nullptr;
   int32_t* rows = nullptr;
   std::vector<uint8_t> finite_x, finite_y;
@@ -91,9 +91,8 @@ struct Grid {
     one.y = y + of_y * y_size();
     one.mask = mask ? mask + over_mask.at(at, rank) * int64_t(problem.n) * problem.m : nullptr;
     one.prices = prices ? prices + over_prices.at(at, rank) * 4 : nullptr;
-    const int64_t of_lengths = lengths_x ? over_lengths.at(at, rank) : 0;
-    one.n = lengths_x ? length(lengths_x[of_lengths], problem.n) : problem.n;
-    one.m = lengths_y ? length(lengths_y[of_lengths], problem.m) : problem.m;
+    one.n = lengths_x ? length(lengths_x[over_lengths_x.at(at, rank)], problem.n) : problem.n;
+    one.m = lengths_y ? length(lengths_y[over_lengths_y.at(at, rank)], problem.m) : problem.m;
     one.finite = given() || (finite_x[of_x] && finite_y[of_y]);
     one.value = values + flat;
     one.rows = rows ? rows + flat * diagonals() : nullptr;

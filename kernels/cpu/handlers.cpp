@@ -36,8 +36,8 @@ void read(Call& call, const Array& values, Grid<T>& grid) {
   grid.over_x = Over::of(grid.axes, x.dims, s, a, 1, &fits);
   grid.over_y = Over::of(grid.axes, y.dims, s, 1, c, &fits);
   if (lengths) {
-    grid.over_lengths = Over::of(grid.axes, of_x.dims, s, a, c, &fits);
-    for (int k = 0; k < values.rank; k++) fits = fits && of_x.dims[k] == of_y.dims[k] && (k < batch || of_x.dims[k] == values.dims[k]);
+    grid.over_lengths_x = Over::of(grid.axes, of_x.dims, of_x.from_end(3), of_x.from_end(2), of_x.from_end(1), &fits);
+    grid.over_lengths_y = Over::of(grid.axes, of_y.dims, of_y.from_end(3), of_y.from_end(2), of_y.from_end(1), &fits);
   }
   if (mask) grid.over_mask = Over::of(grid.axes, allowed.dims, allowed.from_end(5), allowed.from_end(4), allowed.from_end(3), &fits);
   if (prices) grid.over_prices = Over::of(grid.axes, paid.dims, 1, 1, 1, &fits);
@@ -92,9 +92,8 @@ void cells(Call& call) {
   if (!call.good()) return;
   const int64_t s = found.from_end(5), a = found.from_end(4), c = found.from_end(3);
   const Over over_rows = Over::of(axes, rows.dims, s, a, c, &fits), over_values = Over::of(axes, values.dims, s, a, c, &fits);
-  Over over_lengths;
-  if (lengths) over_lengths = Over::of(axes, of_x.dims, s, a, c, &fits);
-  for (int k = 0; k < axes.rank; k++) fits = fits && (!lengths || of_x.dims[k] == of_y.dims[k]);
+  Over over_x, over_y;
+  if (lengths) over_x = Over::of(axes, of_x.dims, s, a, c, &fits), over_y = Over::of(axes, of_y.dims, s, a, c, &fits);
   call.require(fits, "shapes do not fit");
   const int64_t pairs = axes.count();
   if (!call.good() || !pairs) return;
@@ -105,9 +104,8 @@ void cells(Call& call) {
     std::fill(to, to + n * m, T(0));
     const T value = static_cast<const T*>(values.data)[over_values.at(at, axes.rank)];
     if (!(value > -std::numeric_limits<T>::infinity() && value < std::numeric_limits<T>::infinity())) {
-      const int64_t of = lengths ? over_lengths.at(at, axes.rank) : 0;
-      const int64_t true_n = lengths ? Grid<T>::length(static_cast<const int32_t*>(of_x.data)[of], int(n)) : n;
-      const int64_t true_m = lengths ? Grid<T>::length(static_cast<const int32_t*>(of_y.data)[of], int(m)) : m;
+      const int64_t true_n = lengths ? Grid<T>::length(static_cast<const int32_t*>(of_x.data)[over_x.at(at, axes.rank)], int(n)) : n;
+      const int64_t true_m = lengths ? Grid<T>::length(static_cast<const int32_t*>(of_y.data)[over_y.at(at, axes.rank)], int(m)) : m;
       for (int64_t i = 0; i < true_n; i++) std::fill(to + i * m, to + i * m + true_m, std::numeric_limits<T>::quiet_NaN());
       return;
     }
@@ -143,7 +141,6 @@ struct Along {
     int64_t at[kMostAxes];
     grid.axes.place(flat, at);
     const int64_t of_x = grid.over_x.at(at, grid.axes.rank), of_y = grid.over_y.at(at, grid.axes.rank);
-    const int64_t of = grid.lengths_x ? grid.over_lengths.at(at, grid.axes.rank) : 0;
     Walk<T> found;
     found.model = grid.problem.model;
     found.n = grid.problem.n;
@@ -153,8 +150,8 @@ struct Along {
     found.y = grid.y + of_y * grid.y_size();
     found.rows = static_cast<const int32_t*>(rows.data) + over_rows.at(at, grid.axes.rank) * grid.diagonals();
     found.prices = grid.prices ? grid.prices + grid.over_prices.at(at, grid.axes.rank) * 4 : nullptr;
-    found.true_n = grid.lengths_x ? Grid<T>::length(grid.lengths_x[of], found.n) : found.n;
-    found.true_m = grid.lengths_y ? Grid<T>::length(grid.lengths_y[of], found.m) : found.m;
+    found.true_n = grid.lengths_x ? Grid<T>::length(grid.lengths_x[grid.over_lengths_x.at(at, grid.axes.rank)], found.n) : found.n;
+    found.true_m = grid.lengths_y ? Grid<T>::length(grid.lengths_y[grid.over_lengths_y.at(at, grid.axes.rank)], found.m) : found.m;
     found.value = static_cast<const T*>(values.data)[over_values.at(at, grid.axes.rank)];
     return found;
   }

@@ -20,8 +20,8 @@ from tempalign._engine import model as models
 from tempalign._engine import platforms
 from tempalign._engine.model import Model
 from tempalign._engine.shards import varies
-from tempalign.kernels.cpu import native
 from tempalign._types import Implementation, ImplementationName
+from tempalign.kernels.cpu import native
 
 NAMES: tuple[str, ...] = get_args(ImplementationName)
 

@@ -20,7 +20,8 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from tempalign._engine import checks, costs, hard
+from tempalign._engine import checks, costs
+from tempalign._engine.gathered import Cells, Given, path_cost, sizes
 from tempalign._engine.linear import Form, linear
 from tempalign._engine.model import Model
 from tempalign._engine.modes import in_our_modes
@@ -49,20 +50,6 @@ class Static(NamedTuple):
 
     model: Model
     xla: OnXla
-
-
-class Given(NamedTuple):
-    """What has derivatives.
-
-    Attributes:
-        x: as in `Operands`, for cosines of length 1.
-        y: likewise.
-        prices: ``[4]``, weights of the moves and penalty; None where the model is uniform.
-    """
-
-    x: Array
-    y: Array
-    prices: Array | None
 
 
 class Fixed(NamedTuple):
@@ -107,14 +94,14 @@ def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Arra
     """Minimal path costs, differentiable, and paths as matrices ``[S, A, C, n, m]``."""
     given, fixed = _divided(model, operands)
     found, rows = _path(Static(model, xla), given, fixed)
-    n, m = _sizes(model, given)
+    n, m = sizes(model, given)
     lengths = _lengths(fixed)
     visits = native.call(
         "cells",
         model,
         [*alike((rows, lax.stop_gradient(found), *(lengths or ())))],
         [((*rows.shape[:3], n, m), found.dtype)],
-        _Cells(n, m),
+        Cells(n, m),
         has_lengths=lengths is not None,
     )[0]
     return found, visits
@@ -125,9 +112,7 @@ def _divided(model: Model, operands: Operands) -> tuple[Given, Fixed]:
     x, y, rows, columns, valid, mask, _, prices = alike(operands)
     if model.cost == "cosine":
         (x, bad_x), (y, bad_y) = costs.unit(x), costs.unit(y)
-        x, y = (
-            jnp.where(bad[..., None], jnp.nan, a) for a, bad in ((x, bad_x), (y, bad_y))
-        )
+        x, y = (jnp.where(bad[..., None], jnp.nan, a) for a, bad in ((x, bad_x), (y, bad_y)))
     numbers = None
     if prices is not None:
         weights, penalty = prices
@@ -137,11 +122,6 @@ def _divided(model: Model, operands: Operands) -> tuple[Given, Fixed]:
         good = jnp.all((numbers >= 0) & (numbers < jnp.inf))
         valid = good if valid is None else valid & good
     return alike((Given(x, y, numbers), Fixed(rows, columns, valid, mask)))
-
-
-def _sizes(model: Model, given: Given) -> tuple[int, int]:
-    n, width = given.x.shape[2:]
-    return n, width if model.cost == "given" else given.y.shape[2]
 
 
 def _lengths(fixed: Fixed) -> tuple[Array, Array] | None:
@@ -154,13 +134,13 @@ def _find(static: Static, given: Given, fixed: Fixed, rows: bool) -> list[Array]
     """Distances, and paths if asked for, of what has no tangents."""
     given, fixed = lax.stop_gradient((given, fixed))
     shape = *given.x.shape[:2], given.y.shape[1]
-    n, m = _sizes(static.model, given)
+    n, m = sizes(static.model, given)
     lengths = _lengths(fixed)
     results: list[tuple[tuple[int, ...], Any]] = [(shape, given.x.dtype)]
     if rows:
         results.append(((*shape, n + m - 1), jnp.int32))
     more = (*(lengths or ()), fixed.mask, given.prices)
-    present = tuple(one is not None for one in (lengths, fixed.mask, given.prices))
+    present = lengths is not None, fixed.mask is not None, given.prices is not None
     found = native.call(
         "path" if rows else "value",
         static.model,
@@ -232,7 +212,7 @@ def _pushed(static: Static, kept: Kept, tangents: Given) -> Array:
         return jnp.zeros_like(kept.values)
     there = Form(_Push(static, asked, plain=False), _Push(static, asked, plain=True))
     back = Form(_Pull(static, asked, plain=False), _Pull(static, asked, plain=True))
-    arguments = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
+    arguments: list[Any] = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
     return linear(there, back, kept, arguments)[0]
 
 
@@ -265,7 +245,7 @@ class _Push:
         if self.plain:
             moving = [k for k, wanted in enumerate(self.asked) if wanted]
             moved = [kept.given[k] for k in moving]
-            cost = partial(_plain_cost, model, kept, moving)
+            cost = partial(_moved_cost, model, kept, moving)
             found = jax.jvp(cost, tuple(moved), tuple(tangents))[1]
             return [checks.nan_where(~jnp.isfinite(kept.values), found)]
         operands, flags = _operands_of(kept)
@@ -298,10 +278,8 @@ class _Pull:
         moving = [k for k, wanted in enumerate(self.asked) if wanted]
         if self.plain:
             moved = [kept.given[k] for k in moving]
-            cotangent = jnp.where(
-                jnp.isfinite(kept.values) | (cotangent == 0), cotangent, jnp.nan
-            )
-            cost = partial(_plain_cost, model, kept, moving)
+            cotangent = jnp.where(jnp.isfinite(kept.values) | (cotangent == 0), cotangent, jnp.nan)
+            cost = partial(_moved_cost, model, kept, moving)
             return list(jax.vjp(cost, *moved)[1](cotangent))
         operands, flags = _operands_of(kept)
         s, a, c = kept.values.shape
@@ -330,41 +308,10 @@ def _bits(asked: tuple[bool, ...]) -> int:
     return sum(wanted << k for k, wanted in enumerate(asked))
 
 
-def _plain_cost(model: Model, kept: Kept, moving: Sequence[int], *moved: Array) -> Array:
-    """Sums along the paths ``[S, A, C]`` by gathering; differentiable any number of times."""
-    given = list(kept.given)
-    for k, one in zip(moving, moved, strict=True):
-        given[k] = one
-    x, y, prices = given
-    assert x is not None and y is not None
-    row = kept.rows.transpose(3, 0, 1, 2)  # [P, S, A, C]
-    position = jnp.arange(row.shape[0])[:, None, None, None]
-    n, m = _sizes(model, kept.given)
-    # Where there is no cell some other is read, and not counted.
-    i, j = jnp.clip(row, 0, n - 1), jnp.clip(position - row, 0, m - 1)
-    s, a, c = (jnp.arange(size) for size in kept.values.shape)
-    shared, of_x, of_y = s[:, None, None], a[:, None], c
-    # What is not finite is on no path, and its derivative must not meet a 0.
-    x, y = (jnp.where(jnp.isfinite(one), one, 0) for one in (x, y))
-    if model.cost == "given":
-        cost = x[shared, of_x, i, j]
-    else:
-        first, second = x[shared, of_x, i], y[shared, of_y, j]
-        if model.cost == "cosine":
-            cost = 1 - jnp.sum(first * second, axis=-1)
-        elif model.cost == "manhattan":
-            cost = jnp.sum(jnp.abs(first - second), axis=-1)
-        else:
-            cost = jnp.sum(jnp.square(first - second), axis=-1)
-            cost = costs.safe_sqrt(cost) if model.cost == "euclidean" else cost
-    if prices is not None:
-        by_move = hard.moves_of(row)
-        paid = jnp.where(by_move.begun, cost, 0)
-        for k, (move, here) in enumerate(zip(model.moves, by_move[:3], strict=True)):
-            price = cost * prices[k] if move.weighted else cost
-            paid = paid + jnp.where(here, price + prices[3] if move.penalised else price, 0)
-        cost = paid
-    return jnp.sum(jnp.where(row >= 0, cost, 0), axis=0)
+def _moved_cost(model: Model, kept: Kept, moving: Sequence[int], *moved: Array) -> Array:
+    """Sums along the paths, of what moves."""
+    given = dict(zip((Given._fields[k] for k in moving), moved, strict=True))
+    return path_cost(model, kept.rows, kept.given._replace(**given))
 
 
 @dataclass(frozen=True)
@@ -389,26 +336,6 @@ class _Find:
         if self.rows:
             return list(xla.paths(model, operands))
         return [xla.values(model, operands)]
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """Paths as matrices on XLA."""
-
-    n: int
-    m: int
-
-    def __call__(self, rows: Array, values: Array, *lengths: Array) -> list[Array]:
-        sizes = rows.shape[:3]
-        flat = rows.reshape(-1, rows.shape[-1]).T
-        visits = hard.on_cells(flat, self.n, self.m).transpose(2, 0, 1)
-        visits = visits.reshape(*sizes, self.n, self.m).astype(values.dtype)
-        inside: Array | bool = True
-        if lengths:
-            true_n, true_m = (one[..., None, None] for one in lengths)
-            inside = (jnp.arange(self.n)[:, None] < true_n) & (jnp.arange(self.m) < true_m)
-        bad = ~jnp.isfinite(values)[..., None, None]
-        return [jnp.where(bad & inside, jnp.nan, visits)]
 
 
 @dataclass(frozen=True, init=False)
