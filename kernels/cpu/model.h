@@ -3,6 +3,10 @@
 #pragma once
 #include <cstdint>
 
+// Compiled in every level, and so never to become a function of its own: the linker would keep that
+// of one level for all.
+#define TA_INLINE inline __attribute__((always_inline))
+
 namespace tempalign {
 
 // Local costs. `inner` is 1 - <x, y>, the cosine cost of vectors of length 1; `given` a matrix.
@@ -14,14 +18,16 @@ struct Move {
   Allowed allowed = Allowed::everywhere;
   bool weighted = false;
   bool penalised = false;
+
+  TA_INLINE bool plain() const { return allowed == Allowed::everywhere && !weighted && !penalised; }
 };
 
 struct Opening {  // how many frames may be skipped; any number if negative
   int x = 0;
   int y = 0;
 
-  static bool within(int skipped, int limit) { return limit < 0 || skipped <= limit; }
-  bool is_open() const { return x || y; }
+  static TA_INLINE bool within(int skipped, int limit) { return limit < 0 || skipped <= limit; }
+  TA_INLINE bool is_open() const { return x || y; }
 };
 
 struct Window {
@@ -29,7 +35,7 @@ struct Window {
   int slope_up = 0;        // the largest slope is slope_up / slope_by; none if 0
   int slope_by = 0;
 
-  bool is_open() const { return band < 0 && !slope_up; }
+  TA_INLINE bool is_open() const { return band < 0 && !slope_up; }
 };
 
 struct Model {
@@ -39,10 +45,8 @@ struct Model {
   Cost cost = Cost::sqeuclidean;
 
   // Whether one recurrence serves that knows nothing but three moves at one price from (0, 0).
-  bool plain() const {
-    for (const Move& move : {row, column, diagonal})
-      if (move.allowed != Allowed::everywhere || move.weighted || move.penalised) return false;
-    return !begin.is_open();
+  TA_INLINE bool plain() const {
+    return row.plain() && column.plain() && diagonal.plain() && !begin.is_open();
   }
 };
 
