@@ -11,7 +11,8 @@ from tempalign._engine.options import renamed
 from tempalign._engine.problem import Inputs, clear_padding, inputs, pair_lengths, stored
 from tempalign._engine.recurrence import Ends
 from tempalign._engine.shards import alike
-from tempalign._engine.weighted import Static, distance, wide_dtype
+from tempalign._engine.weighted import distance
+from tempalign._engine.weighted_backends import Static, wide_dtype
 from tempalign._types import Array, ArrayLike, Implementation
 
 PATH_PRECISIONS = ("float32", "float16")

@@ -82,7 +82,7 @@ OPTIONS = {
     "path_from": {"path_from": (C + 0.1, W)},
     "lengths": {"x_lengths": np.array([[2], [5]]), "centroid_lengths": np.array([3, 1])},
 }
-IMPLEMENTATIONS = {"xla": "float64", "pallas_interpret": "float32"}
+IMPLEMENTATIONS = {"xla": "float64", "native": "float64", "pallas_interpret": "float32"}
 
 
 def distances(implementation, **options):

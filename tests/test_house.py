@@ -22,7 +22,7 @@ FLOORS = [
     {"_engine.long"},
     {"kernels"},
     {"_engine.backends"},
-    {"_engine.served"},
+    {"_engine.served", "_engine.weighted_backends"},
     {"_engine.evaluate", "_engine.weighted"},
     {"_ragged", "_resample"},
     {"_descent", "_series"},

@@ -26,7 +26,7 @@ DISTANCES = {
 }
 
 
-@pytest.mark.parametrize("implementation", ["xla", "pallas_interpret"])
+@pytest.mark.parametrize("implementation", ["xla", "native", "pallas_interpret"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e10])
 def test_a_class_does_not_change_the_gradients_of_the_others(implementation, bad):
     @jax.jit
@@ -110,7 +110,7 @@ def test_traced_weights_that_are_refused_give_nan(weights):
         assert np.all(np.isnan(call(np.array(weights, np.float32))))
 
 
-@pytest.mark.parametrize("implementation", ["xla", "pallas_interpret"])
+@pytest.mark.parametrize("implementation", ["xla", "native", "pallas_interpret"])
 def test_nan_in_what_decides_the_path(implementation):
     decides = Y + 0.1
     decides[1, 2, 0] = np.nan

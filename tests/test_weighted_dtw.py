@@ -15,6 +15,10 @@ class TestXla(WeightedDtwSuite):
     implementation = "xla"
 
 
+class TestNative(WeightedDtwSuite):
+    implementation = ("native", "xla")  # where there is no compiler it is XLA once more
+
+
 class KernelSuite(WeightedDtwSuite):
     """What is only true of kernels."""
 

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "grid.h"
+#include "weighted_calls.h"
 
 namespace tempalign {
 namespace {
@@ -296,6 +297,18 @@ TA_EXPORT tempalign::abi::Error* tempalign_push(tempalign::abi::Frame* frame) {
 }
 TA_EXPORT tempalign::abi::Error* tempalign_pull(tempalign::abi::Frame* frame) {
   return tempalign::handle(frame, "pull", 0, tempalign::gradients<float>, tempalign::gradients<double>);
+}
+TA_EXPORT tempalign::abi::Error* tempalign_weighted_value(tempalign::abi::Frame* frame) {
+  return tempalign::handle(frame, "weighted_value", 0, tempalign::weighted_distances<float, false>, tempalign::weighted_distances<double, false>);
+}
+TA_EXPORT tempalign::abi::Error* tempalign_weighted_path(tempalign::abi::Frame* frame) {
+  return tempalign::handle(frame, "weighted_path", 0, tempalign::weighted_distances<float, true>, tempalign::weighted_distances<double, true>);
+}
+TA_EXPORT tempalign::abi::Error* tempalign_weighted_push(tempalign::abi::Frame* frame) {
+  return tempalign::handle(frame, "weighted_push", 0, tempalign::weighted_tangents<float>, tempalign::weighted_tangents<double>);
+}
+TA_EXPORT tempalign::abi::Error* tempalign_weighted_pull(tempalign::abi::Frame* frame) {
+  return tempalign::handle(frame, "weighted_pull", 0, tempalign::weighted_gradients<float>, tempalign::weighted_gradients<double>);
 }
 TA_EXPORT const char* tempalign_level() { return tempalign::best_level().name; }
 TA_EXPORT const char* tempalign_sources() { return TA_SOURCES; }

@@ -2,6 +2,7 @@
 #include "along.h"
 #include "pair.h"
 #include "pairs.h"
+#include "weighted.h"
 
 #define TA_JOIN_(a, b) a##b
 #define TA_JOIN(a, b) TA_JOIN_(a, b)
@@ -15,6 +16,7 @@ template <class T>
 constexpr Level<T> offered = {
     Lanes<T>::size, all_finite<T>, wave_bytes<T>, wave_begin<T>, wave_strip<T>, wave_end<T>, block_bytes<T>,
     block_pack<T>,  block_run<T>,  push<T>,       pull_x<T>,     pull_y<T>,     pull_prices<T>,
+    weighted_bytes<T>, weighted_distance<T>, weighted_along<T>, weighted_push<T>, weighted_pull_class<T>, weighted_pull_x<T>,
 };
 }  // namespace
 }  // namespace TA_LEVEL

@@ -26,7 +26,10 @@ from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array
 
 _HERE = pathlib.Path(__file__).parent
-OPERATIONS = ("value", "path", "cells", "push", "pull")
+OPERATIONS = (
+    *("value", "path", "cells", "push", "pull"),
+    *("weighted_value", "weighted_path", "weighted_push", "weighted_pull"),
+)
 # In the order of the library's `Cost`. Cosines are made of vectors of length 1.
 COSTS = ("sqeuclidean", "euclidean", "manhattan", "cosine", "given")
 _ALLOWED = ("everywhere", "first_column", "never")
@@ -81,7 +84,8 @@ def refuses(model: Model, operands: Any = None) -> str | None:
     """Why native code cannot serve a model and operands, or None."""
     if model.soft:
         return "it has no soft minimum in this version"
-    if model.cost not in COSTS:
+    weighted = model.cost == "weighted_manhattan"  # which has operations of its own
+    if model.cost not in COSTS and not weighted:
         named = model.cost if isinstance(model.cost, str) else "a function as cost"
         return f"it computes named costs and takes given ones, not {named}"
     if any(move.array for move in model.moves):
@@ -100,9 +104,10 @@ def refuses(model: Model, operands: Any = None) -> str | None:
     sizes = (size for one in jax.tree.leaves(operands) for size in one.shape)
     if not all(isinstance(size, int) for size in sizes):
         return "it needs sizes that are known, and jax.export was given symbolic ones"
-    if operands.x.dtype not in (jnp.float32, jnp.float64):
+    if operands.x.dtype not in (jnp.float32, jnp.float64) and not weighted:
         return f"it computes in float32 and float64, not {operands.x.dtype}"
-    if max(*operands.x.shape[2:], *operands.y.shape[2:]) >= 2**30:
+    other = operands.centroid if weighted else operands.y
+    if max(*operands.x.shape[2:], *other.shape[2:]) >= 2**30:
         return "it counts frames in 31 bits"
     return missing()
 
@@ -142,8 +147,14 @@ class Call:
         found["band"] = -1 if window.band is None else window.band
         found["slope_up"] = 0 if window.slope is None else window.slope.numerator
         found["slope_by"] = 0 if window.slope is None else window.slope.denominator
-        found["cost"] = COSTS.index(str(model.cost))
+        if model.cost in COSTS:
+            found["cost"] = COSTS.index(str(model.cost))
         return {name: np.int32(number) for name, number in found.items()}
+
+
+def bits(asked: Sequence[bool]) -> int:
+    """Which of several things are asked for, as a number."""
+    return sum(wanted << k for k, wanted in enumerate(asked))
 
 
 def call(

@@ -41,6 +41,14 @@ struct Walk {
   T value;  // of the distance; what is not finite has no derivative
 };
 
+// A pair of DejaVid's, see weighted.h.
+template <class T>
+struct Weighted {
+  int n, m, features;  // true lengths of centroid and sample
+  bool diagonal;       // whether the diagonal move is allowed
+  const T *x, *centroid, *weight;
+};
+
 template <class T>
 struct Level {
   int lanes;
@@ -60,6 +68,13 @@ struct Level {
   void (*pull_x)(const Walk<T>&, T cotangent, T* to_x);
   void (*pull_y)(const Walk<T>&, T cotangent, T* to_y);
   void (*pull_prices)(const Walk<T>&, T cotangent, T* to_prices);
+  // DejaVid's distance, and along its paths.
+  size_t (*weighted_bytes)(int n, int m, bool path);
+  T (*weighted_distance)(const Weighted<T>&, int diagonals, void* scratch, int32_t* rows);
+  T (*weighted_along)(const Weighted<T>&, const int32_t* rows, int diagonals);
+  T (*weighted_push)(const Weighted<T>&, const int32_t* rows, int diagonals, const T* dx, const T* d_centroid, const T* d_weight);
+  void (*weighted_pull_class)(const Weighted<T>&, const int32_t* rows, int diagonals, T scale, T* to_centroid, T* to_weight);
+  void (*weighted_pull_x)(const Weighted<T>&, const int32_t* rows, int diagonals, T scale, T* to_x);
 };
 
 struct Levels {

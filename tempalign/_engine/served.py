@@ -255,7 +255,7 @@ class _Push:
             [*operands, *tangents],
             [(kept.values.shape, kept.values.dtype)],
             _FromKept(self.plainly(), kept),
-            asked=_bits(self.asked),
+            asked=native.bits(self.asked),
             **flags,
         )
 
@@ -290,7 +290,7 @@ class _Pull:
             [*operands, cotangent],
             [(shapes[k], cotangent.dtype) for k in moving],
             _FromKept(self.plainly(), kept),
-            asked=_bits(self.asked),
+            asked=native.bits(self.asked),
             pairs_a=a,
             pairs_c=c,
             **flags,
@@ -302,10 +302,6 @@ class _Pull:
     def plainly(self) -> "_Pull":
         """The same for XLA."""
         return _Pull(self.static, self.asked, plain=True)
-
-
-def _bits(asked: tuple[bool, ...]) -> int:
-    return sum(wanted << k for k, wanted in enumerate(asked))
 
 
 def _moved_cost(model: Model, kept: Kept, moving: Sequence[int], *moved: Array) -> Array:
