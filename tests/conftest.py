@@ -42,6 +42,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tempalign")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a suite that several implementations inherit, a class says what is slow for it."""
+    for item in items:
+        if getattr(item, "originalname", None) in getattr(item.cls, "SLOW", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def programs_of_one_file():
     """Compiled programs are let go after each file.

@@ -1,4 +1,6 @@
-"""Many pairs are worked on block by block; the blocks must not show."""
+"""On XLA many pairs are worked on block by block; the blocks must not show."""
+
+from functools import partial
 
 import chex
 import jax
@@ -11,11 +13,18 @@ from tempalign._engine import evaluate
 
 
 @pytest.mark.parametrize(
-    ("x_lead", "y_lead"), [((7, 1), (5,)), ((7,), (7,)), ((3, 1), (3, 5)), ((2, 7, 1), (2, 1, 3))]
+    ("x_lead", "y_lead"),
+    [
+        ((7, 1), (5,)),
+        ((2, 7, 1), (2, 1, 3)),
+        pytest.param((7,), (7,), marks=pytest.mark.slow),
+        pytest.param((3, 1), (3, 5), marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("function", [tempalign.dtw, tempalign.soft_dtw])
 def test_blocks_change_nothing(monkeypatch, function, x_lead, y_lead, lengths):
+    function = partial(function, implementation="xla")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(*x_lead, 6, 3)).astype(np.float32)
     y = rng.normal(size=(*y_lead, 8, 3)).astype(np.float32)
@@ -39,7 +48,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs():
     def temporary(count):
         x = jax.ShapeDtypeStruct((count, 1, 50, 3), jnp.float32)
         y = jax.ShapeDtypeStruct((count, 50, 3), jnp.float32)
-        compiled = jax.jit(tempalign.dtw).lower(x, y).compile()
+        compiled = jax.jit(partial(tempalign.dtw, implementation="xla")).lower(x, y).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     # All costs of 400 x 400 pairs at once would be 1.6 GB.

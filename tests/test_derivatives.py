@@ -102,8 +102,19 @@ def agree(found, expected, tolerance=1e-4):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("implementation", "options"),
+    [
+        pytest.param(
+            implementation,
+            options,
+            id=f"{implementation}-{name}",
+            marks=() if implementation == "native" or name == "plain" else pytest.mark.slow,
+        )
+        for implementation in IMPLEMENTATIONS
+        for name, options in OPTIONS.items()
+    ],
+)
 @pytest.mark.usefixtures("x64")
 def test_weighted_dtw_in_forward_mode(implementation, options):
     distance, given, moves = distances(implementation, **options)
