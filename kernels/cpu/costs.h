@@ -6,9 +6,9 @@
 
 namespace tempalign::TA_LEVEL {
 
-template <class T, Cost cost>
+template <class L, Cost cost>
 struct Terms {
-  using L = Lanes<T>;
+  using T = typename L::Scalar;
   using V = typename L::V;
 
   static V add(V total, V a, V b) {
@@ -53,9 +53,8 @@ void with_cost(Cost cost, const Body& body) {
 // out [steps][K vectors]. `xs` are the strip's rows [F][K vectors], `ys` the columns in reverse
 // [F][stride], so that what a vector of rows meets on an anti-diagonal lies side by side; that of
 // row 0 on anti-diagonal 0 is at `origin`.
-template <class T, Cost cost, int K>
+template <class L, Cost cost, int K, class T>
 __attribute__((noinline)) void strip_costs(const T* xs, const T* ys, size_t stride, size_t origin, int features, int p, int steps, T* out) {
-  using L = Lanes<T>;
   using V = typename L::V;
   for (int s = 0; s < steps; s += 4)
     for (int k = 0; k < K; k++) {
@@ -65,9 +64,9 @@ __attribute__((noinline)) void strip_costs(const T* xs, const T* ys, size_t stri
         const V x = L::load(xs + (size_t(f) * K + k) * L::size);
         const T* y = from + f * stride;
         TA_UNROLL
-        for (int u = 0; u < 4; u++) total[u] = Terms<T, cost>::add(total[u], x, L::load(y - u));
+        for (int u = 0; u < 4; u++) total[u] = Terms<L, cost>::add(total[u], x, L::load(y - u));
       }
-      for (int u = 0; u < 4; u++) L::store(out + (size_t(s + u) * K + k) * L::size, Terms<T, cost>::done(total[u]));
+      for (int u = 0; u < 4; u++) L::store(out + (size_t(s + u) * K + k) * L::size, Terms<L, cost>::done(total[u]));
     }
 }
 
@@ -85,10 +84,10 @@ __attribute__((noinline)) void rows_costs(const T* x, const T* y, int features, 
       TA_UNROLL
       for (int r = 0; r < H; r++) {
         const size_t at = size_t(r) * features + f;
-        total[r] = Terms<T, cost>::add(total[r], shared ? L::all(x[at]) : L::load(x + at * L::size), b);
+        total[r] = Terms<L, cost>::add(total[r], shared ? L::all(x[at]) : L::load(x + at * L::size), b);
       }
     }
-    for (int r = 0; r < H; r++) L::store(out + (size_t(c) * H + r) * L::size, Terms<T, cost>::done(total[r]));
+    for (int r = 0; r < H; r++) L::store(out + (size_t(c) * H + r) * L::size, Terms<L, cost>::done(total[r]));
   }
 }
 

@@ -3,13 +3,14 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "grid.h"
+#include "soft_grid.h"
 
 using namespace tempalign;
 
@@ -217,6 +218,8 @@ void check(const Case<T>& one, unsigned seed, const char* name) {
   }
 }
 
+#include "driver_soft.h"
+
 template <class T>
 void check_all(const char* name) {
   unsigned seed = 1;
@@ -235,7 +238,9 @@ void check_all(const char* name) {
           one.model.cost = cost;
           one.lengths = seed % 2;
           one.integers = seed % 3 == 0;
-          check(one, seed++, name);
+          check(one, seed, name);
+          check_soft(one, seed, T(0.5), name);
+          seed++;
           Case<T> other = one;
           switch (seed % 6) {
             case 0: other.model.window.band = 2; break;
@@ -249,7 +254,9 @@ void check_all(const char* name) {
             case 4: other.model.window.slope_up = 9, other.model.window.slope_by = 4, other.model.end.y = -1; break;
             case 5: other.model.row.allowed = Allowed::first_column, other.model.begin.x = other.model.end.x = -1; break;
           }
-          check(other, seed++, name);
+          check(other, seed, name);
+          check_soft(other, seed, seed % 5 ? T(0.5) : T(1e-6), name);
+          seed++;
         }
       }
     }
@@ -259,10 +266,12 @@ void check_all(const char* name) {
     one.n = 1100, one.m = 1000, one.features = 1 + (band > 3);
     one.model.window.band = band < 0 ? -1 : band + 1;
     one.lengths = band == 3;
-    check(one, seed++, name);
+    check(one, seed, name);
+    check_soft(one, seed++, T(0.5), name);
     one.model.end = {-1, 5};
     one.model.begin.y = 4;
-    check(one, seed++, name);
+    check(one, seed, name);
+    check_soft(one, seed++, T(0.5), name);
   }
 }
 

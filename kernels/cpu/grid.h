@@ -9,6 +9,7 @@
 
 #include "call.h"
 #include "dispatch.h"
+#include "soft_vast.h"
 
 namespace tempalign {
 
@@ -66,12 +67,13 @@ template <class T>
 struct Grid {
   Problem<T> problem = {};
   Axes axes;
-  const T *x = nullptr, *y = nullptr, *prices = nullptr;
+  const T *x = nullptr, *y = nullptr, *prices = nullptr, *gamma = nullptr;
   const int32_t *lengths_x = nullptr, *lengths_y = nullptr;
   const uint8_t* mask = nullptr;
-  Over over_x, over_y, over_lengths_x, over_lengths_y, over_mask, over_prices;
+  Over over_x, over_y, over_lengths_x, over_lengths_y, over_mask, over_prices, over_gamma;
   T* values = nullptr;
   int32_t* rows = nullptr;
+  Wanted<T> wanted = {};  // of the first pair
   std::vector<uint8_t> finite_x, finite_y;
 
   bool given() const { return problem.model.cost == Cost::given; }
@@ -96,6 +98,10 @@ struct Grid {
     one.finite = given() || (finite_x[of_x] && finite_y[of_y]);
     one.value = values + flat;
     one.rows = rows ? rows + flat * diagonals() : nullptr;
+    if (!gamma) return one;
+    auto own = [&](T* first, size_t size) { return first ? first + size_t(flat) * size : nullptr; };
+    one.gamma = gamma[over_gamma.at(at, rank)];
+    one.wanted = {own(wanted.x, x_size()), own(wanted.y, y_size()), own(wanted.entropy, 1), own(wanted.prices, 4), own(wanted.cells, size_t(problem.n) * problem.m)};
     return one;
   }
 

@@ -1,7 +1,7 @@
 // What XLA calls. A handler reads its operands, checks that their shapes fit, and hands them on.
 #include <limits>
 
-#include "grid.h"
+#include "soft_grid.h"
 #include "weighted_calls.h"
 
 namespace tempalign {
@@ -54,7 +54,7 @@ void read(Call& call, const Array& values, Grid<T>& grid) {
   grid.prices = static_cast<const T*>(paid.data);
 }
 
-bool has_shape(const Array& array, const Array& lead, std::initializer_list<int64_t> rest) {
+bool has_shape(const Array& array, const Array& lead, const std::vector<int64_t>& rest) {
   if (array.rank != lead.rank + int(rest.size()) || !std::equal(lead.dims, lead.dims + lead.rank, array.dims)) return false;
   return std::equal(rest.begin(), rest.end(), array.dims + lead.rank);
 }
@@ -73,6 +73,37 @@ void distances(Call& call) {
   grid.values = static_cast<T*>(values.data);
   grid.rows = static_cast<int32_t*>(rows.data);
   evaluate(call, grid);
+}
+
+// Soft minima, and with `jacobians` what is asked for: bits of x, y, gamma, prices and cells.
+template <class T, bool jacobians>
+void soft_minima(Call& call) {
+  const int asked = jacobians ? call.attribute("asked") : 0;
+  const Array values = call.result(kType<T>, 3);
+  Array found[5];
+  for (int k = 0; k < 5; k++)
+    if (asked >> k & 1) found[k] = call.result(kType<T>, 3);
+  if (!call.good()) return;
+  Grid<T> grid;
+  read(call, values, grid);
+  const Array gamma = call.argument(kType<T>, 0);
+  if (!call.good()) return;
+  bool fits = gamma.rank == values.rank - 3;
+  if (fits) grid.over_gamma = Over::of(grid.axes, gamma.dims, 1, 1, 1, &fits);
+  grid.gamma = static_cast<const T*>(gamma.data);
+  const int64_t n = grid.problem.n, m = grid.problem.m, features = grid.problem.features;
+  T** to[5] = {&grid.wanted.x, &grid.wanted.y, &grid.wanted.entropy, &grid.wanted.prices, &grid.wanted.cells};
+  const std::vector<int64_t> shapes[5] = {{n, grid.given() ? m : features}, {m, features}, {}, {4}, {n, m}};
+  for (int k = 0; k < 5; k++) {
+    if (!(asked >> k & 1)) continue;
+    fits = fits && has_shape(found[k], values, shapes[k]);
+    *to[k] = static_cast<T*>(found[k].data);
+  }
+  fits = fits && (!grid.wanted.prices || grid.prices) && !(asked & 16 && asked & 11) && !(asked & 2 && grid.given());
+  call.require(fits, "shapes do not fit");
+  if (!call.good() || !values.size()) return;
+  grid.values = static_cast<T*>(values.data);
+  evaluate_soft(call, grid);
 }
 
 // Paths as matrices of 0 and 1; NaN within the lengths of a pair without one.
@@ -275,6 +306,9 @@ abi::Error* handle(abi::Frame* frame, const char* name, int decides, void (*f32)
   } catch (const std::exception& error) {
     call.require(false, error.what());
     return call.status(name);
+  } catch (...) {  // what levels throw is of their own
+    call.require(false, "there is not enough memory");
+    return call.status(name);
   }
 }
 
@@ -309,6 +343,12 @@ TA_EXPORT tempalign::abi::Error* tempalign_weighted_push(tempalign::abi::Frame* 
 }
 TA_EXPORT tempalign::abi::Error* tempalign_weighted_pull(tempalign::abi::Frame* frame) {
   return tempalign::handle(frame, "weighted_pull", 0, tempalign::weighted_gradients<float>, tempalign::weighted_gradients<double>);
+}
+TA_EXPORT tempalign::abi::Error* tempalign_soft_value(tempalign::abi::Frame* frame) {
+  return tempalign::handle(frame, "soft_value", 0, tempalign::soft_minima<float, false>, tempalign::soft_minima<double, false>);
+}
+TA_EXPORT tempalign::abi::Error* tempalign_soft_jacobian(tempalign::abi::Frame* frame) {
+  return tempalign::handle(frame, "soft_jacobian", 0, tempalign::soft_minima<float, true>, tempalign::soft_minima<double, true>);
 }
 TA_EXPORT const char* tempalign_level() { return tempalign::best_level().name; }
 TA_EXPORT const char* tempalign_sources() { return TA_SOURCES; }

@@ -44,13 +44,16 @@ struct General {
   V weight[3], penalty[3];
   bool first_column;  // whether the step in rows is allowed in the first column alone
 
-  General(const Model& model, const T* prices) {
+  // `pairs`: of each lane, or with `step` 0 one for all. (Under `vmap` each may have prices of its own.)
+  General(const Model& model, const Pair<T>* pairs, int step) {
     const Move* moves[3] = {&model.row, &model.column, &model.diagonal};
-    for (int k = 0; k < 3; k++) {
-      const bool never = moves[k]->allowed == Allowed::never;
-      weight[k] = L::all(moves[k]->weighted ? prices[k] : T(1));
-      penalty[k] = L::all(never ? kInfinite<T> : moves[k]->penalised ? prices[3] : T(0));
-    }
+    for (int k = 0; k < 3; k++)
+      for (int l = 0; l < L::size; l++) {
+        const T* prices = pairs[l * step].prices;
+        const bool never = moves[k]->allowed == Allowed::never;
+        weight[k][l] = moves[k]->weighted ? prices[k] : T(1);
+        penalty[k][l] = never ? kInfinite<T> : moves[k]->penalised ? prices[3] : T(0);
+      }
     first_column = model.row.allowed == Allowed::first_column;
   }
 

@@ -2,6 +2,7 @@
 #include "along.h"
 #include "pair.h"
 #include "pairs.h"
+#include "soft_level.h"
 #include "weighted.h"
 
 #define TA_JOIN_(a, b) a##b
@@ -14,9 +15,30 @@ namespace TA_LEVEL {
 namespace {
 template <class T>
 constexpr Level<T> offered = {
-    Lanes<T>::size, all_finite<T>, wave_bytes<T>, wave_begin<T>, wave_strip<T>, wave_end<T>, block_bytes<T>,
-    block_pack<T>,  block_run<T>,  push<T>,       pull_x<T>,     pull_y<T>,     pull_prices<T>,
-    weighted_bytes<T>, weighted_distance<T>, weighted_along<T>, weighted_push<T>, weighted_pull_class<T>, weighted_pull_x<T>,
+    Lanes<T>::size,
+    all_finite<T>,
+    wave_bytes<T>,
+    wave_begin<T>,
+    wave_strip<T>,
+    wave_end<T>,
+    block_bytes<T>,
+    block_pack<T>,
+    block_run<T>,
+    {TA_BYTES / int(sizeof(T)), TA_BYTES / 8},
+    largest<T>,
+    soft_kind<T>,
+    soft_side<T>,
+    soft_one<T>,
+    push<T>,
+    pull_x<T>,
+    pull_y<T>,
+    pull_prices<T>,
+    weighted_bytes<T>,
+    weighted_distance<T>,
+    weighted_along<T>,
+    weighted_push<T>,
+    weighted_pull_class<T>,
+    weighted_pull_x<T>,
 };
 }  // namespace
 }  // namespace TA_LEVEL

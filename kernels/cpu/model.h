@@ -25,6 +25,7 @@ struct Move {
 struct Opening {  // how many frames may be skipped; any number if negative
   int x = 0;
   int y = 0;
+  int multiplicity = 1;  // as how many paths one counts that skips some; only a soft minimum notices
 
   static TA_INLINE bool within(int skipped, int limit) { return limit < 0 || skipped <= limit; }
   TA_INLINE bool is_open() const { return x || y; }
@@ -48,6 +49,10 @@ struct Model {
   TA_INLINE bool plain() const {
     return row.plain() && column.plain() && diagonal.plain() && !begin.is_open();
   }
+  // Whether all moves to a cell cost the same, so that the cost can be added once.
+  TA_INLINE bool uniform() const {
+    return !(row.weighted || row.penalised || column.weighted || column.penalised || diagonal.weighted || diagonal.penalised);
+  }
 };
 
 template <class Call>
@@ -59,8 +64,8 @@ Model model_of(Call& call) {
   model.row = move("row_allowed", "row_weighted", "row_penalised");
   model.column = move("column_allowed", "column_weighted", "column_penalised");
   model.diagonal = move("diagonal_allowed", "diagonal_weighted", "diagonal_penalised");
-  model.begin = {call.attribute("begin_x"), call.attribute("begin_y")};
-  model.end = {call.attribute("end_x"), call.attribute("end_y")};
+  model.begin = {call.attribute("begin_x"), call.attribute("begin_y"), call.attribute("begin_paths")};
+  model.end = {call.attribute("end_x"), call.attribute("end_y"), call.attribute("end_paths")};
   model.window = {call.attribute("band"), call.attribute("slope_up"), call.attribute("slope_by")};
   model.cost = Cost(call.attribute("cost"));
   return model;

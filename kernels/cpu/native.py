@@ -28,6 +28,7 @@ from tempalign._types import Array
 _HERE = pathlib.Path(__file__).parent
 OPERATIONS = (
     *("value", "path", "cells", "push", "pull"),
+    *("soft_value", "soft_jacobian"),
     *("weighted_value", "weighted_path", "weighted_push", "weighted_pull"),
 )
 # In the order of the library's `Cost`. Cosines are made of vectors of length 1.
@@ -82,16 +83,15 @@ def missing() -> str | None:
 
 def refuses(model: Model, operands: Any = None) -> str | None:
     """Why native code cannot serve a model and operands, or None."""
-    if model.soft:
-        return "it has no soft minimum in this version"
+    of_function = model.soft and callable(model.cost)  # its matrix is made by XLA, and given
     weighted = model.cost == "weighted_manhattan"  # which has operations of its own
-    if model.cost not in COSTS and not weighted:
+    if model.cost not in COSTS and not of_function and not weighted:
         named = model.cost if isinstance(model.cost, str) else "a function as cost"
         return f"it computes named costs and takes given ones, not {named}"
     if any(move.array for move in model.moves):
         return "it knows one array of local costs"
     others = model.column, model.diagonal
-    if any(move.allowed == "first_column" for move in others) or model.recompute:
+    if any(move.allowed == "first_column" for move in others):
         return "it does not know these moves"
     slope = model.window.slope
     if slope is not None and max(slope.numerator, slope.denominator) >= 2**31:
@@ -143,6 +143,7 @@ class Call:
         for name, opening in (("begin", model.begin), ("end", model.end)):
             for axis, limit in (("x", opening.x), ("y", opening.y)):
                 found[f"{name}_{axis}"] = -1 if limit is None else limit
+            found[f"{name}_paths"] = opening.multiplicity
         window = model.window
         found["band"] = -1 if window.band is None else window.band
         found["slope_up"] = 0 if window.slope is None else window.slope.numerator

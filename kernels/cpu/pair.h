@@ -221,7 +221,7 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
       enters[k] = L::load_of(entered + k * L::size);
     }
   }
-  const General<T> general(model, pair.prices);
+  const General<T> general(model, &pair, 0);
 
   V near[K], far[K];
   for (int k = 0; k < K; k++) near[k] = far[k] = L::all(kInfinite<T>);
@@ -254,7 +254,7 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
           }
       } else {
         with_cost(model.cost, [&](auto cost) {
-          strip_costs<T, decltype(cost)::value, K>(xs, wave.ys, wave.stride, wave.origin, features, p, steps, costs);
+          strip_costs<L, decltype(cost)::value, K>(xs, wave.ys, wave.stride, wave.origin, features, p, steps, costs);
         });
       }
       if (pair.mask)

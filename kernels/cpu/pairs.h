@@ -58,7 +58,7 @@ void run_rows(const Side<T>& side, int first) {
   const Problem<T>& problem = *side.problem;
   const Model& model = problem.model;
   const int features = problem.features, m = side.m;
-  const General<T> general(model, side.pairs[0].prices);
+  const General<T> general(model, side.pairs, 1);
 
   I low[H] = {}, high[H] = {};
   int begin = 0, end = m;

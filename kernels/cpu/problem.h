@@ -17,6 +17,17 @@ struct Problem {  // of all pairs of a call
 };
 
 template <class T>
+struct Wanted {  // of a soft minimum, beside its value; what is null is not
+  T* x;        // d value / d x [n, F], or d value / d cost [n, m] of given costs
+  T* y;        // d value / d y [m, F]
+  T* entropy;  // of the distribution over paths
+  T* prices;   // d value / d weights and penalty [4]
+  T* cells;    // expected visits [n, m]; not together with x, y or prices
+
+  TA_INLINE bool any() const { return x || y || entropy || prices || cells; }
+};
+
+template <class T>
 struct Pair {
   const T* x;           // [n, F], or given costs [n, m]
   const T* y;           // [m, F]
@@ -26,7 +37,19 @@ struct Pair {
   bool finite;          // whether all numbers in x and y are
   T* value;
   int32_t* rows;        // [n + m - 1] of the arrays, where the path is wanted
+  T gamma;              // temperature of the soft minimum
+  Wanted<T> wanted;
 };
+
+// How strips of one pair are shared between threads: null where the caller works alone.
+struct Sharing {
+  const void* pool;
+  int threads;
+  void (*share)(const void* pool, int threads, int64_t count, void (*body)(const void*, int64_t), const void* data);
+};
+
+// Of the two kinds of exponents (see exponent.h), and `vast` beyond both.
+constexpr int kNarrow = 0, kWide = 1, kVast = 2;
 
 // Sums along a path, see along.h.
 template <class T>
@@ -63,6 +86,12 @@ struct Level {
   void (*block_pack)(const Problem<T>&, const Pair<T>* pairs, int count, bool y, T* packed);
   void (*block_run)(const Problem<T>&, const Pair<T>* pairs, int count, const T* shared_x,
                     const T* packed_x, const T* packed_y, void* scratch);
+  // Soft minima.
+  int soft_lanes[2];  // pairs side by side, by kind of exponents
+  double (*largest)(const Problem<T>&, const T* numbers, bool y);  // what `soft_kind` wants to know of a sequence, or matrix
+  int (*soft_kind)(const Problem<T>&, const Pair<T>&, double of_x, double of_y);
+  void (*soft_side)(const Problem<T>&, const Pair<T>* pairs, int count, int kind);
+  void (*soft_one)(const Problem<T>&, const Pair<T>&, int kind, const Sharing&);
   // Along paths.
   T (*push)(const Walk<T>&, const T* dx, const T* dy, const T* d_prices);
   void (*pull_x)(const Walk<T>&, T cotangent, T* to_x);

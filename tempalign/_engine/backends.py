@@ -179,8 +179,8 @@ def explain(
 
     Example:
         >>> import jax.numpy as jnp, tempalign
-        >>> tempalign.explain(tempalign.soft_dtw, jnp.ones((5, 3)), jnp.ones((6, 3)))
-        'soft_dtw runs on xla: native: it has no soft minimum in this version.'
+        >>> tempalign.explain("subsequence_matches", jnp.ones((5, 3)), jnp.ones((6, 3)))
+        'subsequence_matches runs on xla: native: it finds values and paths, not matches.'
     """
     while isinstance(function, functools.partial):
         arguments, options = (*function.args, *arguments), {**function.keywords, **options}

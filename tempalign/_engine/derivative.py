@@ -197,14 +197,14 @@ def usable(lanes: Lanes) -> Lanes:
     """Lanes with a temperature to compute with."""
     if lanes.gamma is None:
         return lanes
-    return lanes._replace(gamma=jnp.where(_is_temperature(lanes.gamma), lanes.gamma, 1))
+    return lanes._replace(gamma=jnp.where(is_temperature(lanes.gamma), lanes.gamma, 1))
 
 
 def sealed(lanes: Lanes, values: Array) -> Array:
     """Values ``[L]``, NaN where a traced argument is such as a concrete call would refuse."""
     conditions = [] if lanes.valid is None else [lanes.valid]
     if lanes.gamma is not None:
-        conditions.append(_is_temperature(lanes.gamma))
+        conditions.append(is_temperature(lanes.gamma))
     for price in lanes.prices or ():
         if price is not None:
             conditions.append(jnp.all((price >= 0) & (price < jnp.inf)))
@@ -213,6 +213,7 @@ def sealed(lanes: Lanes, values: Array) -> Array:
     return values
 
 
-def _is_temperature(gamma: Array) -> Array:
+def is_temperature(gamma: Array) -> Array:
+    """Whether a traced gamma is such as a concrete call would accept."""
     low, high = checks.gamma_range(gamma.dtype)
     return (gamma >= low) & (gamma <= high)

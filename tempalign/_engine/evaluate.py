@@ -4,7 +4,6 @@ Everything a call is compiled for is in its model and in the shapes of its opera
 second call of the same shapes, eager ones included, compiles nothing.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine import costs, derivative, long, platforms, served, windows
+from tempalign._engine import costs, derivative, long, platforms, served, soft_served, windows
 from tempalign._engine.backends import choose
 from tempalign._engine.derivative import Lanes
+from tempalign._engine.handed import OnXla, with_given_costs
 from tempalign._engine.model import Model
 from tempalign._engine.problem import Operands, Problem
 from tempalign._engine.programs import compiled
@@ -42,16 +42,23 @@ class Alignment(NamedTuple):
 def value(function: str, problem: Problem, implementation: Implementation) -> Array:
     """(Soft) minima of the path costs ``[...]``; `function` is who asks, for messages."""
     model, operands, pairs = problem
-    if _natively(function, model, operands, implementation):
-        return pairs.restore(served.value(model, operands, _ON_XLA))
-    return pairs.restore(values(model, operands))
+    native = _natively(function, model, operands, implementation)
+    return pairs.restore(values_by(native, model, operands))
+
+
+def values_by(native: bool, model: Model, operands: Operands) -> Array:
+    """(Soft) minima ``[S, A, C]`` on native code, or on XLA; for who has chosen already."""
+    if not native:
+        return values(model, operands)
+    return (soft_served if model.soft else served).value(model, operands, _ON_XLA)
 
 
 def alignment(function: str, problem: Problem, implementation: Implementation) -> Array:
     """The path or expected alignment ``[..., n, m]``."""
     model, operands, pairs = problem
     if _natively(function, model, operands, implementation):
-        return pairs.restore(served.alignment(model, operands, _ON_XLA)[1])
+        of = soft_served if model.soft else served
+        return pairs.restore(of.alignment(model, operands, _ON_XLA)[1])
     found = _recomputed if model.recompute else _marginals
     return pairs.restore(found(model, operands, False)[1])
 
@@ -60,11 +67,13 @@ def marginals(function: str, problem: Problem, implementation: Implementation) -
     """Value, alignment and entropy."""
     model, operands, pairs = problem
     if _natively(function, model, operands, implementation):
+        if model.soft:
+            found = soft_served.alignment(model, operands, _ON_XLA)
+            return Alignment(*map(pairs.restore, found))
         value, visits = map(pairs.restore, served.alignment(model, operands, _ON_XLA))
         nothing = jnp.where(jnp.isfinite(lax.stop_gradient(value)), 0, jnp.nan)
         return Alignment(value, visits, nothing.astype(value.dtype))
-    found = _recomputed if model.recompute else _marginals
-    return Alignment(*(pairs.restore(one) for one in found(model, operands, True)))
+    return Alignment(*(pairs.restore(one) for one in _alignments(model, operands)))
 
 
 def path(function: str, problem: Problem, implementation: Implementation) -> tuple[Array, Array]:
@@ -115,29 +124,21 @@ def _paths(model: Model, operands: Operands) -> tuple[Array, Array]:
     return _by_block(model, operands, of_lanes)
 
 
-_ON_XLA = served.OnXla(values, _paths)
+def _alignments(model: Model, operands: Operands) -> tuple[Array, ...]:
+    """Values, expected alignments and entropies."""
+    return (_recomputed if model.recompute else _marginals)(model, operands, True)
+
+
+_ON_XLA = OnXla(values, _paths, _alignments)
 
 
 @compiled("model", "entropy")
 def _recomputed(model: Model, operands: Operands, entropy: bool) -> tuple[Array, ...]:
     """The same from derivatives of the value in the cost matrix and in gamma."""
-    cost = costs.matrix(operands.x, operands.y, model.cost)  # [n, m, S, A, C]
-    n, m, *sizes = cost.shape
-    rows, columns, valid = (
-        None if one is None else one.reshape(-1, 1, 1)
-        for one in (operands.rows, operands.columns, operands.valid)
-    )
-    given = operands._replace(
-        x=cost.transpose(2, 3, 4, 0, 1).reshape(-1, 1, n, m),
-        y=jnp.zeros_like(cost, shape=(math.prod(sizes), 1, 1, 1)),
-        rows=rows,
-        columns=columns,
-        valid=valid,
-        mask=None if operands.mask is None else _flat_mask(operands.mask, tuple(sizes)),
-    )
+    of_given, given, sizes = with_given_costs(model, operands)
+    n, m = given.x.shape[-2:]
     gamma = operands.gamma
     assert gamma is not None
-    of_given = model.replace(cost="given")
 
     def of(x: Array, gamma: Array) -> Array:
         return long.value(of_given, given._replace(x=x, gamma=gamma)).reshape(sizes)
@@ -151,13 +152,6 @@ def _recomputed(model: Model, operands: Operands, entropy: bool) -> tuple[Array,
         return found, visits
     of_gamma = jax.jvp(lambda gamma: of(given.x, gamma), (gamma,), (jnp.ones_like(gamma),))[1]
     return found, visits, -of_gamma
-
-
-def _flat_mask(mask: Array, sizes: tuple[int, ...]) -> Array:
-    inner = mask.shape[-2:]
-    if mask.shape[:3] == (1, 1, 1):
-        return mask
-    return jnp.broadcast_to(mask, sizes + inner).reshape((-1, 1, 1) + inner)
 
 
 def to_lanes(model: Model, operands: Operands) -> Lanes:

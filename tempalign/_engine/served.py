@@ -4,12 +4,9 @@ The derivative of a hard distance is that of the sum along its path: the path is
 tangent is linear in the tangents of the sequences (or given costs) and of the prices, and its
 transposition walks the path back. So no matrix of costs is ever made. For derivatives of higher
 order the same sums are written plainly for XLA, with the frames of the paths gathered.
-
-Cosines: the library is given vectors of length 1, and what lies between those and the caller's
-is differentiated by jax.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,45 +17,17 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from tempalign._engine import checks, costs
+from tempalign._engine import checks
 from tempalign._engine.gathered import Cells, Given, path_cost, sizes
+from tempalign._engine.handed import Fixed, OnXla, Present, Static, divided
 from tempalign._engine.linear import Form, linear
 from tempalign._engine.model import Model
 from tempalign._engine.modes import in_our_modes
 from tempalign._engine.problem import Operands
 from tempalign._engine.programs import compiled
-from tempalign._engine.recurrence import Prices
 from tempalign._engine.shards import alike
 from tempalign._types import Array
 from tempalign.kernels.cpu import native
-
-
-class OnXla(NamedTuple):
-    """What takes over where a call is lowered for another platform, or exported.
-
-    Attributes:
-        values: of a model and operands, ``[S, A, C]``.
-        paths: likewise values and ``rows [S, A, C, P]``.
-    """
-
-    values: Callable[[Model, Operands], Array]
-    paths: Callable[[Model, Operands], tuple[Array, Array]]
-
-
-class Static(NamedTuple):
-    """What a call is compiled for."""
-
-    model: Model
-    xla: OnXla
-
-
-class Fixed(NamedTuple):
-    """What has none; see `Operands`."""
-
-    rows: Array | None
-    columns: Array | None
-    valid: Array | None
-    mask: Array | None
 
 
 class Kept(NamedTuple):
@@ -95,7 +64,7 @@ def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Arra
     given, fixed = _divided(model, operands)
     found, rows = _path(Static(model, xla), given, fixed)
     n, m = sizes(model, given)
-    lengths = _lengths(fixed)
+    lengths = fixed.lengths
     visits = native.call(
         "cells",
         model,
@@ -108,26 +77,8 @@ def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Arra
 
 
 def _divided(model: Model, operands: Operands) -> tuple[Given, Fixed]:
-    """The operands as the library takes them."""
-    x, y, rows, columns, valid, mask, _, prices = alike(operands)
-    if model.cost == "cosine":
-        (x, bad_x), (y, bad_y) = costs.unit(x), costs.unit(y)
-        x, y = (jnp.where(bad[..., None], jnp.nan, a) for a, bad in ((x, bad_x), (y, bad_y)))
-    numbers = None
-    if prices is not None:
-        weights, penalty = prices
-        weights = jnp.ones_like(x, shape=3) if weights is None else weights
-        penalty = jnp.zeros_like(x, shape=()) if penalty is None else penalty
-        numbers = jnp.concatenate([weights, penalty[None]])
-        good = jnp.all((numbers >= 0) & (numbers < jnp.inf))
-        valid = good if valid is None else valid & good
-    return alike((Given(x, y, numbers), Fixed(rows, columns, valid, mask)))
-
-
-def _lengths(fixed: Fixed) -> tuple[Array, Array] | None:
-    if fixed.rows is None or fixed.columns is None:
-        return None
-    return fixed.rows, fixed.columns
+    x, y, prices, fixed = divided(model, operands)
+    return Given(x, y, prices), fixed
 
 
 def _find(static: Static, given: Given, fixed: Fixed, rows: bool) -> list[Array]:
@@ -135,19 +86,17 @@ def _find(static: Static, given: Given, fixed: Fixed, rows: bool) -> list[Array]
     given, fixed = lax.stop_gradient((given, fixed))
     shape = *given.x.shape[:2], given.y.shape[1]
     n, m = sizes(static.model, given)
-    lengths = _lengths(fixed)
+    present = Present.of(fixed, given.prices)
     results: list[tuple[tuple[int, ...], Any]] = [(shape, given.x.dtype)]
     if rows:
         results.append(((*shape, n + m - 1), jnp.int32))
-    more = (*(lengths or ()), fixed.mask, given.prices)
-    present = lengths is not None, fixed.mask is not None, given.prices is not None
     found = native.call(
         "path" if rows else "value",
         static.model,
-        [given.x, given.y, *(one for one in more if one is not None)],
+        [given.x, given.y, *present.listed(fixed, given.prices)],
         results,
         _Find(static, present, rows),
-        **dict(zip(("has_lengths", "has_mask", "has_prices"), present, strict=True)),
+        **present.flags,
     )
     if fixed.valid is not None:
         found[0] = jnp.where(fixed.valid, found[0], jnp.nan)
@@ -180,7 +129,7 @@ def _path(static: Static, given: Given, fixed: Fixed) -> tuple[Array, Array]:
 def _path_jvp(static, primals, tangents):
     given, fixed = primals
     found, rows = _find(static, given, fixed, rows=True)
-    kept = Kept(given, _lengths(fixed), rows, found)
+    kept = Kept(given, fixed.lengths, rows, found)
     no_tangent: Any = np.zeros(rows.shape, jax.dtypes.float0)
     return (_along(static, found, kept), rows), (_pushed(static, kept, tangents[0]), no_tangent)
 
@@ -315,19 +264,11 @@ class _Find:
     """`_find` on XLA."""
 
     static: Static
-    present: tuple[bool, bool, bool]
+    present: Present
     rows: bool
 
     def __call__(self, x: Array, y: Array, *more: Array) -> list[Array]:
-        rest = list(more)
-        has_lengths, has_mask, has_prices = self.present
-        rows, columns = (rest.pop(0), rest.pop(0)) if has_lengths else (None, None)
-        mask = rest.pop(0) if has_mask else None
-        prices = None
-        if has_prices:
-            numbers = rest.pop(0)
-            prices = Prices(numbers[:3], numbers[3])
-        operands = Operands(x, y, rows, columns, None, mask, None, prices)
+        operands, _ = self.present.operands(x, y, more)
         model, xla = self.static
         if self.rows:
             return list(xla.paths(model, operands))

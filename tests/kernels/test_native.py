@@ -254,7 +254,6 @@ def test_it_refuses_by_description():
     plain = model.Model()
     assert native.refuses(plain) is None
     for other, reason in (
-        (plain.replace(soft=True), "no soft minimum"),
         (plain.replace(cost=lambda x, y: x @ y.T), "not a function as cost"),
         (model.weighted(True), "not weighted_manhattan"),
         (plain.replace(column=model.Move(allowed="first_column")), "does not know these moves"),

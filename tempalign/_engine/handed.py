@@ -1,0 +1,137 @@
+"""What native code is handed, whatever the minimum; see `served` and `soft_served`."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from tempalign._engine import costs
+from tempalign._engine.model import Model
+from tempalign._engine.problem import Operands
+from tempalign._engine.recurrence import Prices
+from tempalign._engine.shards import alike
+from tempalign._types import Array
+
+
+class OnXla(NamedTuple):
+    """What takes over where a call is lowered for another platform, or exported.
+
+    Attributes:
+        values: of a model and operands, ``[S, A, C]``.
+        paths: likewise values and ``rows [S, A, C, P]``.
+        marginals: likewise values, expected alignments ``[S, A, C, n, m]`` and entropies.
+    """
+
+    values: Callable[[Model, Operands], Array]
+    paths: Callable[[Model, Operands], tuple[Array, Array]]
+    marginals: Callable[[Model, Operands], tuple[Array, ...]]
+
+
+class Static(NamedTuple):
+    """What a call is compiled for."""
+
+    model: Model
+    xla: OnXla
+
+
+class Fixed(NamedTuple):
+    """What has no derivatives; see `Operands`."""
+
+    rows: Array | None
+    columns: Array | None
+    valid: Array | None
+    mask: Array | None
+
+    @property
+    def lengths(self) -> tuple[Array, Array] | None:
+        """True lengths of both sequences, ``[S, A, C]``."""
+        if self.rows is None or self.columns is None:
+            return None
+        return self.rows, self.columns
+
+
+def divided(model: Model, operands: Operands) -> tuple[Array, Array, Array | None, Fixed]:
+    """The operands as the library takes them: x, y, prices ``[4]`` (weights, penalty), the rest.
+
+    Cosines: the library is given vectors of length 1, and what lies between those and the caller's
+    is differentiated by jax.
+    """
+    x, y, rows, columns, valid, mask, _, prices = alike(operands)
+    if model.cost == "cosine":
+        (x, bad_x), (y, bad_y) = costs.unit(x), costs.unit(y)
+        x, y = (jnp.where(bad[..., None], jnp.nan, a) for a, bad in ((x, bad_x), (y, bad_y)))
+    numbers = None
+    if prices is not None:
+        weights, penalty = prices
+        weights = jnp.ones_like(x, shape=3) if weights is None else weights
+        penalty = jnp.zeros_like(x, shape=()) if penalty is None else penalty
+        numbers = jnp.concatenate([weights, penalty[None]])
+        good = jnp.all((numbers >= 0) & (numbers < jnp.inf))
+        valid = good if valid is None else valid & good
+    return alike((x, y, numbers, Fixed(rows, columns, valid, mask)))
+
+
+class Present(NamedTuple):
+    """Which operands that not every call has stand behind the sequences."""
+
+    lengths: bool
+    mask: bool
+    prices: bool
+
+    @classmethod
+    def of(cls, fixed: Fixed, prices: Array | None) -> "Present":
+        """Those of a call."""
+        return cls(fixed.lengths is not None, fixed.mask is not None, prices is not None)
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """As attributes of the call."""
+        return {f"has_{name}": int(there) for name, there in self._asdict().items()}
+
+    def listed(self, fixed: Fixed, prices: Array | None) -> list[Array]:
+        """The operands, in the library's order."""
+        every = (*(fixed.lengths or ()), fixed.mask, prices)
+        return [one for one in every if one is not None]
+
+    def operands(self, x: Array, y: Array, more: Sequence[Array]) -> tuple[Operands, list[Array]]:
+        """From the library's order to the engine's form, and what is left over."""
+        rest = list(more)
+        rows, columns = (rest.pop(0), rest.pop(0)) if self.lengths else (None, None)
+        mask = rest.pop(0) if self.mask else None
+        prices = prices_of(rest.pop(0)) if self.prices else None
+        return Operands(x, y, rows, columns, None, mask, None, prices), rest
+
+
+def prices_of(numbers: Array | None) -> Prices | None:
+    """Weights and penalty as the engine has them."""
+    return None if numbers is None else Prices(numbers[:3], numbers[3])
+
+
+def with_given_costs(model: Model, operands: Operands) -> tuple[Model, Operands, tuple[int, ...]]:
+    """The same problem from its matrices of local costs, and its S, A and C.
+
+    What comes of it has their product as S, and A and C of 1.
+    """
+    cost = costs.matrix(operands.x, operands.y, model.cost)  # [n, m, S, A, C]
+    n, m, *sizes = cost.shape
+    rows, columns, valid = (
+        None if one is None else jnp.broadcast_to(one, sizes).reshape(-1, 1, 1)
+        for one in (operands.rows, operands.columns, operands.valid)
+    )
+    given = operands._replace(
+        x=cost.transpose(2, 3, 4, 0, 1).reshape(-1, 1, n, m),
+        y=jnp.zeros_like(cost, shape=(math.prod(sizes), 1, 1, 1)),
+        rows=rows,
+        columns=columns,
+        valid=valid,
+        mask=None if operands.mask is None else _flat_mask(operands.mask, tuple(sizes)),
+    )
+    return model.replace(cost="given"), given, tuple(sizes)
+
+
+def _flat_mask(mask: Array, sizes: tuple[int, ...]) -> Array:
+    inner = mask.shape[-2:]
+    if mask.shape[:3] == (1, 1, 1):
+        return mask
+    return jnp.broadcast_to(mask, sizes + inner).reshape((-1, 1, 1) + inner)

@@ -1,0 +1,311 @@
+"""Soft minima on native code, with their derivative rules.
+
+The derivative is asked for together with the value: one call gives for each pair what its value
+changes by with each number it was computed from (its Jacobian: of the size of its two sequences),
+and tangents and gradients are sums of products with that. So no matrix of costs is ever made, and
+backward passes are not passes over it. For derivatives of higher order, and for the derivative of
+an alignment, the same is computed plainly by XLA.
+
+Where the Jacobians would be larger than the matrices (all pairs of sequences of many features), and
+where the cost is a function, the matrices are made by XLA and the library is given those.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from tempalign._engine import checks, derivative
+from tempalign._engine.handed import Fixed, OnXla, Present, Static, divided, with_given_costs
+from tempalign._engine.linear import Form, linear
+from tempalign._engine.model import Model
+from tempalign._engine.modes import in_our_modes
+from tempalign._engine.problem import Operands
+from tempalign._engine.programs import compiled
+from tempalign._engine.shards import alike
+from tempalign._engine.soft_plain import CELLS, Find, Given, for_xla, moved_to
+from tempalign._types import Array
+from tempalign.kernels.cpu import native
+
+
+class Kept(NamedTuple):
+    """What a derivative is made of.
+
+    Attributes:
+        given: see there.
+        fixed: see there.
+        values: ``[S, A, C]``.
+        jacobians: for each of `given` that is asked for ``[S, A, C, ...]``.
+    """
+
+    given: Given
+    fixed: Fixed
+    values: Array
+    jacobians: tuple[Array, ...]
+
+
+Asked = tuple[bool, ...]  # for each of `Given`
+
+
+@compiled("model", "xla")
+def value(model: Model, operands: Operands, xla: OnXla) -> Array:
+    """Soft minima of the path costs ``[S, A, C]``."""
+    static, given, fixed, sizes = _divided(model, operands, xla)
+    return _value(static, given, fixed).reshape(sizes)
+
+
+@compiled("model", "xla")
+def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array, Array]:
+    """Soft minima, expected alignments ``[S, A, C, n, m]`` and entropies, all differentiable."""
+    static, given, fixed, sizes = _divided(model, operands, xla)
+    found, visits, entropy = _alignment(static, given, fixed)
+    return (
+        found.reshape(sizes),
+        visits.reshape(*sizes, *visits.shape[3:]),
+        entropy.reshape(sizes),
+    )
+
+
+def _divided(
+    model: Model, operands: Operands, xla: OnXla
+) -> tuple[Static, Given, Fixed, tuple[int, ...]]:
+    """What the library takes, and S, A and C of the results."""
+    gamma = operands.gamma
+    assert gamma is not None
+    sizes: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
+    if callable(model.cost):
+        model, operands, sizes = with_given_costs(model, operands)
+    x, y, prices, fixed = divided(model, operands)
+    good = derivative.is_temperature(gamma)
+    fixed = fixed._replace(valid=good if fixed.valid is None else fixed.valid & good)
+    given, fixed = alike((Given(x, y, gamma, prices), fixed))
+    return Static(model, xla), given, fixed, sizes
+
+
+def _find(static: Static, given: Given, fixed: Fixed, asked: int) -> list[Array]:
+    """Values, and what is asked for (bits of `Given`, and `CELLS`), of what has no tangents."""
+    given, fixed = lax.stop_gradient((given, fixed))
+    x, y, gamma, prices = given
+    # Numbers to compute with, where the result is NaN anyhow.
+    gamma = jnp.where(derivative.is_temperature(gamma), gamma, 1)
+    if prices is not None:
+        prices = jnp.where((prices >= 0) & (prices < jnp.inf), prices, 1)
+    pairs = *x.shape[:2], y.shape[1]
+    n, m = x.shape[2], x.shape[3] if static.model.cost == "given" else y.shape[2]
+    inner = [x.shape[2:], y.shape[2:], (), (4,), (n, m)]
+    wanted = [shape for k, shape in enumerate(inner) if asked >> k & 1]
+    present = Present.of(fixed, prices)
+    found = native.call(
+        "soft_jacobian" if asked else "soft_value",
+        static.model,
+        alike([x, y, *present.listed(fixed, prices), gamma]),
+        [(pairs, x.dtype), *(((*pairs, *shape), x.dtype) for shape in wanted)],
+        Find(static, present, asked),
+        **({"asked": asked} if asked else {}),
+        **present.flags,
+    )
+    assert fixed.valid is not None
+    found[0] = jnp.where(fixed.valid, found[0], jnp.nan)
+    return found
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _value(static: Static, given: Given, fixed: Fixed) -> Array:
+    return _find(static, given, fixed, 0)[0]
+
+
+@in_our_modes
+def _value_jvp(static, primals, tangents):
+    given, fixed = primals
+    asked = _asked(static.model, tangents[0])
+    if asked[:2] != (False, False) and _larger_than_costs(static.model, given):
+        # Differentiated by jax up to the matrix, and by this rule from there on.
+        moving = [k for k, wanted in enumerate(asked) if wanted]
+        of_costs = partial(_from_costs, static, given, fixed, moving)
+        return jax.jvp(of_costs, [given[k] for k in moving], [tangents[0][k] for k in moving])
+    if not any(asked):
+        found = _find(static, given, fixed, 0)[0]
+        return found, jnp.zeros_like(found)
+    found, *jacobians = _find(static, given, fixed, sum(one << k for k, one in enumerate(asked)))
+    return found, _pushed(static, asked, Kept(given, fixed, found, tuple(jacobians)), tangents[0])
+
+
+_value.defjvp(_value_jvp, symbolic_zeros=True)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _alignment(static: Static, given: Given, fixed: Fixed) -> tuple[Array, Array, Array]:
+    found, entropy, visits = _find(static, given, fixed, CELLS | 4)
+    bad = ~jnp.isfinite(found)
+    n, m = visits.shape[3:]
+    inside: Array | bool = True
+    if fixed.lengths is not None:
+        true_n, true_m = (one[..., None, None] for one in fixed.lengths)
+        inside = (jnp.arange(n)[:, None] < true_n) & (jnp.arange(m) < true_m)
+    visits = jnp.where(bad[..., None, None] & inside, jnp.nan, visits)
+    return found, visits, jnp.where(bad, jnp.nan, entropy)
+
+
+@in_our_modes
+def _alignment_jvp(static, primals, tangents):
+    found = _alignment(static, *primals)
+    _, pushed = jax.jvp(*_live(partial(_value, static), primals, tangents))
+    _, others = jax.jvp(*_live(partial(_plain_alignment, static), primals, tangents))
+    return found, (pushed, *others)
+
+
+_alignment.defjvp(_alignment_jvp, symbolic_zeros=True)
+
+
+def _live(function, primals, tangents):
+    """A function of what has tangents in `Given`, with those and their tangents, for `jax.jvp`."""
+    given, fixed = primals
+    moving = [k for k, tangent in enumerate(tangents[0]) if not _is_zero(tangent)]
+
+    def of_moving(*moved):
+        return function(moved_to(given, moving, moved), fixed)
+
+    return of_moving, [given[k] for k in moving], [tangents[0][k] for k in moving]
+
+
+def _plain_alignment(static: Static, given: Given, fixed: Fixed) -> tuple[Array, ...]:
+    return static.xla.marginals(*for_xla(static.model, given, fixed))[1:]
+
+
+def _is_zero(tangent: Any) -> bool:
+    return tangent is None or isinstance(tangent, SymbolicZero)
+
+
+def _asked(model: Model, tangents: Given) -> Asked:
+    of_x, of_y, *others = (not _is_zero(one) for one in tangents)
+    return (of_x, of_y and model.cost != "given", *others)
+
+
+def _larger_than_costs(model: Model, given: Given) -> bool:
+    """Whether Jacobians in the sequences would be larger than matrices of costs and their slopes.
+
+    Those of pairs that share no sequence are no larger than the sequences. Of long sequences, or
+    where the caller asks for little memory, a matrix is what shall not be made.
+    """
+    if model.cost == "given" or model.recompute:
+        return False
+    (_, a, n, features), (_, c, m, _) = given.x.shape, given.y.shape
+    return a * c > max(a, c) and (n + m) * features > 2 * n * m
+
+
+def _from_costs(
+    static: Static, given: Given, fixed: Fixed, moving: Sequence[int], *moved: Array
+) -> Array:
+    """The values by way of matrices of costs."""
+    given = moved_to(given, moving, moved)
+    model, operands = for_xla(static.model, given, fixed)
+    made, operands, sizes = with_given_costs(model, operands)
+    fixed = Fixed(operands.rows, operands.columns, operands.valid, operands.mask)
+    of_costs = given._replace(x=operands.x, y=operands.y)
+    return _value(Static(made, static.xla), *alike((of_costs, fixed))).reshape(sizes)
+
+
+def _pushed(static: Static, asked: Asked, kept: Kept, tangents: Given) -> Array:
+    """The tangent of the values."""
+    there = Form(_Push(static, asked, plain=False), _Push(static, asked, plain=True))
+    back = Form(_Pull(static, asked, plain=False), _Pull(static, asked, plain=True))
+    arguments: list[Any] = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
+    return linear(there, back, kept, arguments)[0]
+
+
+def _awake(kept: Kept) -> list[Array]:
+    """The Jacobians, 1 where the value is not finite: what moves there must not vanish."""
+    bad = ~jnp.isfinite(kept.values)
+    return [
+        jnp.where(bad.reshape(bad.shape + (1,) * (one.ndim - 3)), 1, one) for one in kept.jacobians
+    ]
+
+
+@dataclass(frozen=True)
+class _Push:
+    """From tangents to those of the values.
+
+    Attributes:
+        static: of the call.
+        asked: which of `Given` have a tangent.
+        plain: whether it must be differentiable.
+    """
+
+    static: Static
+    asked: Asked
+    plain: bool
+
+    def __call__(self, kept: Kept, tangents: Sequence[Array]) -> list[Array]:
+        kept, tangents = alike((kept, tuple(tangents)))
+        moving = [k for k, wanted in enumerate(self.asked) if wanted]
+        if self.plain:
+            values = partial(_plain_values, self.static, kept, moving)
+            return [jax.jvp(values, tuple(kept.given[k] for k in moving), tuple(tangents))[1]]
+        total = jnp.zeros_like(kept.values)
+        for k, jacobian, tangent in zip(moving, _awake(kept), tangents, strict=True):
+            if k == 0:  # [S, A, C, n, F] and [S, A, n, F]
+                total = total + jnp.sum(jacobian * tangent[:, :, None], axis=(-2, -1))
+            elif k == 1:
+                total = total + jnp.sum(jacobian * tangent[:, None], axis=(-2, -1))
+            elif k == 2:  # entropy
+                total = total - jacobian * tangent
+            else:
+                total = total + jnp.sum(jacobian * tangent, axis=-1)
+        return [checks.nan_where(~jnp.isfinite(kept.values), total)]
+
+
+@dataclass(frozen=True)
+class _Pull:
+    """From cotangents of the values to gradients; attributes as of `_Push`."""
+
+    static: Static
+    asked: Asked
+    plain: bool
+
+    def __call__(self, kept: Kept, cotangents: Sequence[Array]) -> list[Array]:
+        kept, (cotangent,) = alike((kept, tuple(cotangents)))
+        moving = [k for k, wanted in enumerate(self.asked) if wanted]
+        if self.plain:
+            values = partial(_plain_values, self.static, kept, moving)
+            return list(jax.vjp(values, *(kept.given[k] for k in moving))[1](cotangent))
+        good = jnp.isfinite(kept.values) | (cotangent == 0)
+        cotangent = jnp.where(good, cotangent, jnp.nan)
+        found = []
+        for k, jacobian in zip(moving, _awake(kept), strict=True):
+            if k < 2:
+                found.append(_summed(jacobian, cotangent, 2 - k))
+            elif k == 2:
+                found.append(-jnp.sum(jacobian * cotangent))
+            else:
+                found.append(jnp.sum(jacobian * cotangent[..., None], axis=(0, 1, 2)))
+        return found
+
+
+def _summed(jacobian: Array, cotangent: Array, axis: int) -> Array:
+    """The sum of ``jacobian * cotangent`` over an axis of pairs, ``[S, A or C, frames, F]``.
+
+    Added up one after the other: of a plain sum XLA would first transpose all of the Jacobians.
+    """
+
+    def add(k: Array | int, total: Array) -> Array:
+        one, by = (
+            lax.dynamic_index_in_dim(a, k, axis, keepdims=False) for a in (jacobian, cotangent)
+        )
+        return total + one * by[..., None, None]
+
+    count = jacobian.shape[axis]
+    nothing = jnp.zeros_like(jacobian, shape=jacobian.shape[:axis] + jacobian.shape[axis + 1 :])
+    if count <= 1:
+        return add(0, nothing) if count else nothing
+    return lax.fori_loop(0, count, add, alike((nothing, jacobian))[0])
+
+
+def _plain_values(static: Static, kept: Kept, moving: Sequence[int], *moved: Array) -> Array:
+    """The values on XLA, of what moves."""
+    given = moved_to(kept.given, moving, moved)
+    return static.xla.values(*for_xla(static.model, given, kept.fixed))
