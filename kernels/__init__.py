@@ -1,1 +1,1 @@
-"""Fast paths (`cpu`: C++ behind jax.ffi, `gpu`: Pallas) and the benchmark of the library (`bench`)."""
+"""Fast paths (`cpu`: C++ behind jax.ffi; `gpu`: Pallas) and the benchmark (`bench`)."""

@@ -25,7 +25,7 @@ import numpy as np
 from jax.experimental import topologies
 
 from tempalign._engine import platforms
-from tempalign.kernels.bench.workloads import of_dejavid
+from tempalign.kernels.bench.dejavid import of_dejavid
 from tempalign.kernels.gpu import specs
 
 _TARGET = """
