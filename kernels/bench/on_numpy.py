@@ -91,6 +91,8 @@ class Tslearn(Peer):
         metrics = importlib.import_module("tslearn.metrics")
         x, y = wide(x), wide(y)
         if spec.gamma is None:
+            if spec.num_frames > 5000:
+                return None  # gigabytes
             if spec.all_pairs:
                 return Call(lambda: metrics.cdist_dtw(x, y), squared, "float64", "cdist_dtw")
             if spec.band is None:
@@ -252,22 +254,21 @@ class DtwPython(Peer):
             raise ImportError(str(error)) from None
 
     def alignment(self, spec: AlignmentSpec, x: np.ndarray, y: np.ndarray) -> Call | None:
-        """Hard values, pair by pair; long pairs would take it gigabytes."""
-        small = spec.num_frames <= 10 or spec.num_frames > 5000
-        if spec.gamma is not None or small:
+        """Hard values of one pair; it has no others, and long pairs would take gigabytes."""
+        fits = 10 < spec.num_frames <= 5000 and spec.num_pairs == 1
+        if spec.gamma is not None or not fits:
             return None
         apart = Apart(_DTW_PYTHON)
-        apart.ask((wide(x), wide(y), spec.band))
-        shape = (spec.num_x, spec.num_y) if spec.all_pairs else (spec.num_x,)
+        apart.ask((wide(x[0]), wide(y[0]), spec.band))
         return Call(
             lambda: apart.ask(None),
-            lambda found: (np.reshape(found, shape),),
+            lambda found: (np.reshape(found, (1,)),),
             "float64",
             "dtw(distance_only=True) in another process",
         )
 
 
-# Keeps what it is sent, and answers None with the distances of that.
+# Keeps what it is sent, and answers None with the distance of that.
 _DTW_PYTHON = """
 import contextlib, pickle, sys
 answers, sys.stdout = sys.stdout.buffer, sys.stderr
@@ -282,10 +283,10 @@ while True:
         x, y, band = given
         window = {} if band is None else {
             "window_type": "sakoechiba", "window_args": {"window_size": band}}
-        answer = [dtw.dtw(a, b, distance_only=True, step_pattern="symmetric1",
-                          dist_method="sqeuclidean", **window).distance for a in x for b in y]
+        answer = dtw.dtw(x, y, distance_only=True, step_pattern="symmetric1",
+                         dist_method="sqeuclidean", **window).distance
     else:
-        given, answer = asked, []
+        given, answer = asked, None
     pickle.dump(answer, answers)
     answers.flush()
 """

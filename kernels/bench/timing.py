@@ -22,7 +22,7 @@ from tempalign.kernels.gpu.specs import CARDS
 
 ROUNDS = 11
 QUICK_ROUNDS = 3
-SLOW_SECONDS = 4.0  # a contender whose samples take longer in all has fewer of them
+SLOW_SECONDS = 2.0  # a contender whose samples take longer in all has fewer of them
 SAMPLE_SECONDS = 0.05  # a sample repeats its call until it takes about this long
 PAUSE_SECONDS = 0.01  # before each turn: the last one's threads may still be spinning
 
