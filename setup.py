@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import platform
+from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -11,6 +12,7 @@ from setuptools.command.build_ext import build_ext
 
 CPU = pathlib.Path("tempalign", "kernels", "cpu")  # through the symlink, as installed
 LEVELS = ("v2", "v3", "v4") if platform.machine() in ("x86_64", "AMD64") else ("base",)
+ARCHITECTURES = {level: [f"-march=x86-64-{level}"] for level in LEVELS if level != "base"}
 FLAGS = [
     "-std=c++17",
     "-O3",
@@ -51,21 +53,26 @@ class BuildNative(build_ext):
             raise RuntimeError("needs GCC 12 or Clang 14, or newer ones")
         digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources())).hexdigest()[:16]
         more = os.environ.get("TEMPALIGN_CXXFLAGS", "").split()
-        objects = []
-        for level in LEVELS:
-            arch = [f"-march=x86-64-{level}"] if len(LEVELS) > 1 else []
-            objects += self.compiler.compile(
-                [str(CPU / "level.cpp")],
-                output_dir=os.path.join(self.build_temp, level),
-                macros=[("TA_LEVEL", level)],
-                extra_postargs=[*FLAGS, *arch, *more],
+
+        def compiled(source, place, macro, flags):
+            pathlib.Path(self.build_temp, place).mkdir(parents=True, exist_ok=True)
+            return self.compiler.compile(
+                [str(CPU / source)],
+                output_dir=os.path.join(self.build_temp, place),
+                macros=[macro],
+                extra_postargs=[*FLAGS, *flags, *more],
             )
-        objects += self.compiler.compile(
-            [str(CPU / "handlers.cpp")],
-            output_dir=self.build_temp,
-            macros=[("TA_SOURCES", f'"{digest}"')],
-            extra_postargs=[*FLAGS, *more],
-        )
+
+        # A compiler a core, the longest first.
+        parts = [
+            ("level.cpp", level, ("TA_LEVEL", level), ARCHITECTURES.get(level, []))
+            for level in reversed(LEVELS)
+        ]
+        parts.append(("handlers.cpp", "handlers", ("TA_SOURCES", f'"{digest}"'), []))
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            objects = [
+                path for paths in pool.map(lambda part: compiled(*part), parts) for path in paths
+            ]
         pathlib.Path(library).parent.mkdir(parents=True, exist_ok=True)
         self.compiler.link_shared_object(
             objects, library, target_lang="c++", extra_postargs=["-pthread", *more]

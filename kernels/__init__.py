@@ -1,1 +1,1 @@
-"""The GPU fast path of tempalign, installed as ``tempalign.kernels`` and nowhere else."""
+"""Fast paths (`cpu`: C++ behind jax.ffi; `gpu`: Pallas) and the benchmark (`bench`)."""

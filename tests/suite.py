@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tempalign
-from tempalign.kernels import specs
+from tempalign.kernels.gpu import specs
 
 # A fixed set of shapes, so that hypothesis varies data and flags without compiling anew.
 SHAPES = ((2, 1, 5, 3), (2, 4, 1, 17), (3, 5, 9, 33))

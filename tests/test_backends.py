@@ -12,7 +12,7 @@ import pytest
 
 import tempalign
 from tempalign._engine import backends, model, platforms
-from tempalign.kernels import launch
+from tempalign.kernels.gpu import launch
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(3, 7, 4)).astype(np.float32)

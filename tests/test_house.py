@@ -8,7 +8,8 @@ from house import imports
 ROOT = pathlib.Path(__file__).parents[1]
 
 # From the ground up. A file may import from its own floor and from those below; `_engine.x` is a
-# file of the engine's room, "_engine" any other of its files (there are none).
+# file of the engine's room, "_engine" any other of its files (there are none); `kernels.cpu` and
+# `kernels.gpu` are rooms of kernels.
 FLOORS = [
     {"_version", "_types"},
     {"_engine.arrays", "_engine.integers", "_engine.modes", "_engine.platforms", "_engine.shards"},
@@ -21,7 +22,7 @@ FLOORS = [
     {"_engine.derivative", "_engine.along_path", "_engine.problem", "_engine.gathered"},
     {"_engine.long", "_engine.handed"},
     {"_engine.soft_plain"},
-    {"kernels"},
+    {"kernels", "kernels.cpu", "kernels.gpu"},
     {"_engine.backends"},
     {"_engine.served", "_engine.soft_served", "_engine.weighted_backends"},
     {"_engine.evaluate", "_engine.weighted"},
@@ -32,8 +33,8 @@ FLOORS = [
     {"heads", "plot", "__init__"},
     {"tools"},
 ]
-# Of kernels; nothing imports them.
-TOOLS = {"benchmark", "workloads", "contenders", "peers", "deviceless"}
+# Of kernels; the library imports none of them.
+TOOLS = {("bench",), ("benchmark",), ("gpu", "deviceless")}
 
 LIBRARY = [
     path
@@ -46,9 +47,19 @@ KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 def room_of(path):
     """What a file is called in `FLOORS`."""
     if path.is_relative_to(ROOT / "kernels"):
-        return "tools" if path.stem in TOOLS else "kernels"
-    parts = path.relative_to(ROOT / "tempalign").with_suffix("").parts
-    return ".".join(parts) if parts[0] == "_engine" else parts[0]
+        return room("kernels", *path.relative_to(ROOT / "kernels").with_suffix("").parts)
+    return room(*path.relative_to(ROOT / "tempalign").with_suffix("").parts)
+
+
+def room(*parts):
+    """The room of a module, by the parts of its name below `tempalign`."""
+    if parts[0] == "_engine":
+        return ".".join(parts[:2])
+    if parts[0] != "kernels":
+        return parts[0]
+    if any(parts[1 : 1 + len(tool)] == tool for tool in TOOLS):
+        return "tools"
+    return ".".join(parts[:2]) if parts[1:2] in (("cpu",), ("gpu",)) else "kernels"
 
 
 def floor_of(room):
@@ -64,20 +75,20 @@ def imported_rooms(path):
         top, *rest = name.split(".")
         if top != "tempalign" or not rest:
             continue
-        room = ".".join(rest[:2]) if rest[0] == "_engine" else rest[0]
-        if floor_of(room) is not None:
-            yield room
+        found = room(*rest)
+        if floor_of(found) is not None:
+            yield found
 
 
 @pytest.mark.parametrize("path", [*LIBRARY, *KERNELS], ids=lambda p: "/".join(p.parts[-2:]))
 def test_nothing_imports_upward(path):
-    room = room_of(path)
-    if room == "_engine.__init__":
+    name_of_room = room_of(path)
+    if name_of_room == "_engine.__init__":
         return
-    own = floor_of(room)
+    own = floor_of(name_of_room)
     assert own is not None, (
-        f"{path} has no floor yet: add {room!r} to FLOORS above all that it imports and below all "
-        "that imports it"
+        f"{path} has no floor yet: add {name_of_room!r} to FLOORS above all that it imports and "
+        "below all that imports it"
     )
     for name in imports(path):
         top = name.split(".")[0]

@@ -47,7 +47,7 @@ def test_documented(function):
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{name} has a default"
 
 
-@pytest.mark.parametrize("module", [*MODULES, "kernels.specs"])
+@pytest.mark.parametrize("module", [*MODULES, "kernels.gpu.specs"])
 def test_doctests(module):
     result = doctest.testmod(importlib.import_module(f"tempalign.{module}"))
     assert result.failed == 0

@@ -8,7 +8,7 @@ import pytest
 from suite import PRECISIONS, WeightedDtwSuite, jitted_value_and_grads, problem
 
 import tempalign
-from tempalign.kernels import launch, specs
+from tempalign.kernels.gpu import launch, specs
 
 
 class TestXla(WeightedDtwSuite):

@@ -15,7 +15,7 @@ from experiments.shared.scaling import Scaling
 from experiments.shared.tables import Table
 from experiments.tse.batches import Batch
 from tempalign import heads
-from tempalign.kernels import specs
+from tempalign.kernels.gpu import specs
 
 _POOL = 4  # different batches, gone through again and again
 _SECONDS = 60.0  # to measure for, where --synthetic_steps does not say how many steps

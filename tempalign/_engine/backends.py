@@ -118,7 +118,7 @@ def kernels_for(model: Model) -> Any:
     """
     if model.cost != "weighted_manhattan":
         return None
-    return importlib.import_module("tempalign.kernels.weighted_dtw")
+    return importlib.import_module("tempalign.kernels.gpu.weighted_dtw")
 
 
 def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None:
@@ -136,7 +136,7 @@ def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None
             f"under the hard minimum, not {_named(model)})"
         )
     if name == "pallas":
-        launch = importlib.import_module("tempalign.kernels.launch")
+        launch = importlib.import_module("tempalign.kernels.gpu.launch")
         if "cuda" not in platforms.present():
             others = " and ".join(sorted(platforms.present()))
             maker = "" if others == "cpu" else " of Nvidia's"

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 import tempalign
 from tempalign import heads
 from tempalign._engine import platforms
-from tempalign.kernels import deviceless, specs
+from tempalign.kernels.gpu import deviceless, specs
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jax_cuda13_plugin") is None

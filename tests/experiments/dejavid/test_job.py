@@ -15,7 +15,7 @@ from tiny_tse import flags
 
 from experiments.dejavid import baselines, job, throughput, training
 from experiments.shared.metrics_log import MetricsLog
-from tempalign.kernels import specs
+from tempalign.kernels.gpu import specs
 
 
 @pytest.fixture(scope="module")

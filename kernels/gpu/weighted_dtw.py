@@ -11,8 +11,8 @@ from tempalign._engine.along_path import Operands
 from tempalign._engine.model import Model, weighted
 from tempalign._engine.recurrence import Ends
 from tempalign._types import Array
-from tempalign.kernels import path_sums, short_path, weighted_cost
-from tempalign.kernels.short_path import MAX_STEPS, Paths
+from tempalign.kernels.gpu import path_sums, short_path, weighted_cost
+from tempalign.kernels.gpu.short_path import MAX_STEPS, Paths
 
 _STORED = (jnp.float32, jnp.bfloat16, jnp.float16)
 

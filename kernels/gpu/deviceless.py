@@ -1,4 +1,4 @@
-"""Compiles the kernels for a GPU that is not there: ``python -m tempalign.kernels.deviceless``.
+"""Compiles the kernels for a GPU that is not there: ``python -m tempalign.kernels.gpu.deviceless``.
 
 jax's CUDA plugin compiles for a described card, all the way to PTX; `ptxas` and `cuobjdump` then
 say what the machine code is like: registers, spills, shared memory, the instructions of each loop.
@@ -25,8 +25,8 @@ import numpy as np
 from jax.experimental import topologies
 
 from tempalign._engine import platforms
-from tempalign.kernels import specs
-from tempalign.kernels.workloads import of_dejavid
+from tempalign.kernels.bench.dejavid import of_dejavid
+from tempalign.kernels.gpu import specs
 
 _TARGET = """
 gpu_device_info {{
@@ -209,7 +209,7 @@ def report(card: str, name: str) -> list[Kernel]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m tempalign.kernels.deviceless",
+        prog="python -m tempalign.kernels.gpu.deviceless",
         description="Compiles the kernels for a GPU that is not there and shows the machine code.",
     )
     parser.add_argument("--card", choices=sorted(specs.CARDS), default="h200")

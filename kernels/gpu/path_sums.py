@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from tempalign._types import Array
-from tempalign.kernels import launch
-from tempalign.kernels.short_path import Paths
+from tempalign.kernels.gpu import launch
+from tempalign.kernels.gpu.short_path import Paths
 
 _FEATURES = 256  # of a program, or of a turn of it
 _WARPS = 1  # eight features for each thread: a frame is a few wide loads, and little else

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tempalign._types import Array
-from tempalign.kernels import launch
+from tempalign.kernels.gpu import launch
 
 ROWS, COLUMNS = 32, 128  # of a tile, and a program
 _WARPS = 2

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tempalign._types import Array
-from tempalign.kernels import launch
+from tempalign.kernels.gpu import launch
 
 MAX_STEPS = 16  # two bits each in an int32
 _LANES = 128

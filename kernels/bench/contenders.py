@@ -1,5 +1,6 @@
 """Whoever takes part in the benchmark: what can be timed, and a library to compare with."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.metadata
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tempalign.kernels.specs import AlignmentSpec, BarycenterSpec
+from tempalign.kernels.bench.specs import AlignmentSpec, BarycenterSpec
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -63,29 +64,49 @@ class Peer:
         return importlib.metadata.version(self.distribution)
 
     def alignment(self, spec: AlignmentSpec, x: np.ndarray, y: np.ndarray) -> Call | None:
-        """Distances between ``x [num_x, T, F]`` and ``y [num_y, T, F]``."""
+        """Distances between ``x [num_x, T, F]`` and ``y [num_y, T, F]``, both of `spec.dtype`."""
         return None
 
     def barycenter(self, spec: BarycenterSpec, series: np.ndarray) -> Call | None:
-        """DBA of ``series [N, T, F]`` from the first one on."""
+        """The average of ``series [N, T, F]``; see `BarycenterSpec.gamma`."""
         return None
 
 
-def on_jax(function: Callable[..., Any], inputs: Arrays, how: str) -> Call:
-    """A function of arrays, jitted, its inputs on the device and waited for."""
-    jitted, placed = jax.jit(function), [jnp.asarray(array) for array in inputs]
+def on_jax(function: Callable[..., Any], inputs: Arrays, how: str, jitted: bool = True) -> Call:
+    """A function of arrays, its inputs on the device and waited for, in the inputs' dtype."""
+    wide = any(array.dtype == np.float64 for array in inputs)
+    with in_float64(wide):
+        placed = [jnp.asarray(array) for array in inputs]
+    compiled = jax.jit(function)
+    called = compiled if jitted else function
+
+    def run() -> Any:
+        result = called(*placed)
+        # Walking a tree costs more than a short call.
+        is_one = isinstance(result, jax.Array)
+        return result.block_until_ready() if is_one else jax.block_until_ready(result)
+
+    def run_wide() -> Any:
+        with in_float64(True):
+            return run()
 
     def temp_bytes() -> int | None:
-        memory = jitted.lower(*placed).compile().memory_analysis()
+        with in_float64(wide):
+            memory = compiled.lower(*placed).compile().memory_analysis()
         return None if memory is None else int(memory.temp_size_in_bytes)
 
     return Call(
-        lambda: jax.block_until_ready(jitted(*placed)),
+        run_wide if wide else run,
         lambda result: tuple(np.asarray(leaf) for leaf in jax.tree.leaves(result)),
-        "float32",
+        "float64" if wide else "float32",
         how,
         temp_bytes,
     )
+
+
+def in_float64(wide: bool) -> contextlib.AbstractContextManager[Any]:
+    """Where jax has float64; does nothing if not `wide`."""
+    return jax.enable_x64(True) if wide else contextlib.nullcontext()
 
 
 def threads() -> dict[str, str]:

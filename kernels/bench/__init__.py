@@ -1,0 +1,1 @@
+"""What ``python -m tempalign.kernels.benchmark`` is made of."""
