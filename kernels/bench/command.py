@@ -1,8 +1,6 @@
 """The command line of the benchmark: ``python -m tempalign.kernels.benchmark``."""
 
 import argparse
-import dataclasses
-import json
 import pathlib
 import shlex
 import sys
@@ -79,16 +77,17 @@ def main(arguments: Sequence[str] | None = None, workloads: Sequence[Workload] =
         return
     peers, missing = load()
     about = report.machine(peers, missing)
+    given = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join([*parser.prog.split(), *given])
     rows: list[tuple[str, list[Entry]]] = []
+    page = ""
     for workload in chosen:
         print(f"... {workload.name}", file=sys.stderr, flush=True)
         rows.append((workload.name, measure(workload, peers, rounds)))
-    given = sys.argv[1:] if arguments is None else arguments
-    page = report.page(shlex.join([*parser.prog.split(), *given]), about, rows)
+        page = report.page(command, about, rows)
+        # After every row: a run that is stopped has what it found.
+        if options.out is not None:
+            options.out.write_text(page)
+        if options.json is not None:
+            options.json.write_text(report.as_json(about, rows))
     print(page, end="")
-    if options.out is not None:
-        options.out.write_text(page)
-    if options.json is not None:
-        plain = {name: [dataclasses.asdict(entry) for entry in entries] for name, entries in rows}
-        text = json.dumps({"about": about, "workloads": plain}, indent=1, allow_nan=False)
-        options.json.write_text(text + "\n")

@@ -1,6 +1,8 @@
 """The results of a run as markdown: on what machine, with what, the table, and who did what how."""
 
+import dataclasses
 import datetime
+import json
 import pathlib
 import platform
 import subprocess
@@ -52,6 +54,12 @@ def page(command: str, about: dict[str, str], rows: Rows) -> str:
     if how:
         parts.append("What is called:\n\n" + "\n".join(f"- {line}" for line in how))
     return "\n\n".join(parts) + "\n"
+
+
+def as_json(about: dict[str, str], rows: Rows) -> str:
+    """Every figure of a report, for programs."""
+    plain = {name: [dataclasses.asdict(entry) for entry in entries] for name, entries in rows}
+    return json.dumps({"about": about, "workloads": plain}, indent=1, allow_nan=False) + "\n"
 
 
 def table(rows: Rows) -> str:
