@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Unpack
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine import checks, derivative, evaluate
+from tempalign._engine import checks, evaluate
 from tempalign._engine.backends import choose
 from tempalign._engine.model import Model, Window
 from tempalign._engine.modes import in_our_modes
@@ -117,17 +117,21 @@ def dba(
         names=("barycenter", "series"),
     )
     model, operands, _ = described
-    choose("dba", model, operands, implementation, "averages")
+    native = choose("dba", model, operands, implementation, "averages").backend == "native"
     paths = operands._replace(columns=true_lengths[:, None] if given.ragged else None, valid=None)
     if center is None:
         unmasked = model.replace(window=Window(model.window.band, model.window.slope))
-        center = _medoid(given.sets, paths._replace(mask=None), given.ragged, steps, unmasked)
-    found = _average(given.sets, center, paths, iterations, model)
+        center = _medoid(
+            given.sets, paths._replace(mask=None), given.ragged, steps, unmasked, native
+        )
+    found = _average(given.sets, center, paths, iterations, model, native)
     return given.returned(Barycenter(*found), return_objective)
 
 
-@compiled("ragged", "steps", "model")
-def _medoid(sets: Sets, paths: Operands, ragged: bool, steps: int | None, model: Model) -> Array:
+@compiled("ragged", "steps", "model", "native")
+def _medoid(
+    sets: Sets, paths: Operands, ragged: bool, steps: int | None, model: Model, native: bool
+) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
     values, lengths, weights = sets
     if steps is not None:
@@ -142,7 +146,7 @@ def _medoid(sets: Sets, paths: Operands, ragged: bool, steps: int | None, model:
         cost=model.cost,
     )
     operands = problem.operands._replace(prices=paths.prices)
-    distances = evaluate.value("dba", problem._replace(operands=operands), "xla")
+    distances = problem.pairs.restore(evaluate.values_by(native, problem.model, operands))
     # Not a dot product: 0 * inf would be NaN for a series that is ignored.
     present = weights[:, None] > 0
     summed = jnp.sum(jnp.where(present, weights[:, None] * distances, 0), axis=-1)
@@ -166,9 +170,9 @@ class _State(NamedTuple):
     history: Array  # [num_iters + 1, C]
 
 
-@compiled("num_iters", "model")
+@compiled("num_iters", "model", "native")
 def _average(
-    sets: Sets, center: Array, paths: Operands, num_iters: int, model: Model
+    sets: Sets, center: Array, paths: Operands, num_iters: int, model: Model, native: bool
 ) -> tuple[Array, Array, Array]:
     """Iterates to the fixed point.
 
@@ -182,7 +186,7 @@ def _average(
         return (state.iteration <= num_iters) & ~jnp.all(state.done)
 
     def iterate(state: _State) -> _State:
-        objective, update = _align(sets, state.update, paths, model)
+        objective, update = _align(sets, state.update, paths, model, native)
         first = state.iteration == 0  # the start is its own candidate and always taken
         moved = jnp.any(state.update != state.center, axis=(-2, -1))
         take = ~state.done & (first | moved)
@@ -209,27 +213,20 @@ def _average(
     return jnp.where(found[:, None, None], end.center, jnp.nan), end.history.T, end.done & found
 
 
-def _align(sets: Sets, center: Array, paths: Operands, model: Model) -> tuple[Array, Array]:
+def _align(
+    sets: Sets, center: Array, paths: Operands, model: Model, native: bool
+) -> tuple[Array, Array]:
     """Objectives ``[C]`` of the barycenters, and the means of the frames aligned to each step."""
     values, _, weights = sets
-    count, n, t, _ = values.shape
-    steps = center.shape[1]
     rows = None
     if paths.columns is not None:
-        rows = jnp.full_like(paths.columns, steps)
+        rows = jnp.full_like(paths.columns, center.shape[1])
     operands = paths._replace(x=center[:, None], y=values, rows=rows)
-    lanes = evaluate.to_lanes(model, operands)
-    found = derivative.marginals(model, lanes, moves=not model.uniform)
-    present = weights > 0
-    distance = found.value.reshape(count, n)
-    objective = jnp.sum(jnp.where(present, weights * distance, 0), axis=-1)
-    # What a frame pulls with: how often the distance counts its cost.
-    pull = derivative.slope(model, lanes, found).reshape(steps, t, count, n)
-    share = jnp.where(present, pull * weights, 0)
-    # Sums of frames and of weights in one matrix product: the weights stand as a feature of ones.
+    # Sums of frames and of weights at once: the weights stand as a feature of ones.
     frames = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
-    frames = frames.transpose(2, 1, 0, 3)
-    total = jnp.einsum("ltcn,tncf->clf", share, frames, precision=lax.Precision.HIGHEST)
+    found, total = evaluate.aligned_sums(native, model, operands, frames, weights[:, None])
+    distance, total = found[:, 0], total[:, 0]
+    objective = jnp.sum(jnp.where(weights > 0, weights * distance, 0), axis=-1)
     mass = total[..., -1:]
     # With open ends nothing may be aligned with a step.
     return objective, jnp.where(mass == 0, center, total[..., :-1] / jnp.where(mass == 0, 1, mass))

@@ -123,14 +123,21 @@ def soft_dtw_barycenter(
         recompute=checkpoint,
         names=("barycenter", "series"),
     )
-    choose("soft_dtw_barycenter", model, operands, implementation, "averages")
-    found = _minimise(sets, center, operands, tol, iterations, model)
+    chosen = choose("soft_dtw_barycenter", model, operands, implementation, "averages")
+    native = chosen.backend == "native"
+    found = _minimise(sets, center, operands, tol, iterations, model, native)
     return given.returned(Barycenter(*found), return_objective)
 
 
-@compiled("num_iters", "model")
+@compiled("num_iters", "model", "native")
 def _minimise(
-    sets: Sets, center: Array, paths: Operands, tol: float, num_iters: int, model: Model
+    sets: Sets,
+    center: Array,
+    paths: Operands,
+    tol: float,
+    num_iters: int,
+    model: Model,
+    native: bool,
 ) -> Descent:
     """L-BFGS on every set."""
 
@@ -138,7 +145,8 @@ def _minimise(
         values, lengths, weights = one
 
         def objective_of(center: Array) -> Array:
-            distances = _distances(model, paths._replace(mask=mask), values, center, lengths)
+            given = paths._replace(mask=mask)
+            distances = _distances(model, native, given, values, center, lengths)
             # Not a dot product: 0 * NaN would be NaN for a series that is ignored.
             return jnp.sum(jnp.where(weights > 0, weights / lengths * distances, 0))
 
@@ -178,7 +186,7 @@ _SAMPLE = 32
 
 
 def _distances(
-    model: Model, paths: Operands, values: Array, center: Array, lengths: Array
+    model: Model, native: bool, paths: Operands, values: Array, center: Array, lengths: Array
 ) -> Array:
     """Soft minima ``[N]`` between the series of a set and a barycenter."""
     rows = jnp.full_like(lengths, center.shape[0])
@@ -189,7 +197,7 @@ def _distances(
         columns=lengths[None, None],
         valid=None,
     )
-    return evaluate.values(model, operands).reshape(-1)
+    return evaluate.values_by(native, model, operands).reshape(-1)
 
 
 def _of_sets(mask: Array, count: int) -> Array:

@@ -126,8 +126,8 @@ def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None
     if name == "xla":
         return None
     if name == "native":
-        if wants != "values or paths":
-            return f"it finds values and paths, not {wants}"
+        if wants == "matches":
+            return "it finds values and paths, not matches"
         return native.refuses(model, operands)
     kernels = kernels_for(model)
     if kernels is None:

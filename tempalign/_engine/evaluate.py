@@ -53,6 +53,22 @@ def values_by(native: bool, model: Model, operands: Operands) -> Array:
     return (soft_served if model.soft else served).value(model, operands, _ON_XLA)
 
 
+def aligned_sums(
+    native: bool, model: Model, operands: Operands, frames: Array, weights: Array
+) -> tuple[Array, Array]:
+    """Hard distances, and what their paths align with the frames of x; see `served`."""
+    if native:
+        return served.aligned_sums(model, operands, frames, weights, _ON_XLA)
+    lanes = to_lanes(model, operands)
+    found = derivative.marginals(model, lanes, moves=not model.uniform)
+    counted = derivative.slope(model, lanes, found)
+    share = counted.reshape(*counted.shape[:2], *weights.shape)
+    share = jnp.where(weights > 0, share * weights, 0)  # [n, m, S, A, C]
+    by_frame = frames.transpose(2, 0, 1, 3)  # [m, S, C, G]
+    total = jnp.einsum("nmsac,mscg->sang", share, by_frame, precision=lax.Precision.HIGHEST)
+    return found.value.reshape(weights.shape), total
+
+
 def alignment(function: str, problem: Problem, implementation: Implementation) -> Array:
     """The path or expected alignment ``[..., n, m]``."""
     model, operands, pairs = problem

@@ -76,6 +76,32 @@ def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Arra
     return found, visits
 
 
+@compiled("model", "xla")
+def aligned_sums(
+    model: Model, operands: Operands, frames: Array, weights: Array, xla: OnXla
+) -> tuple[Array, Array]:
+    """Minimal path costs ``[S, A, C]``, and sums of what the paths align with frames of x.
+
+    Args:
+        model: of the problem.
+        operands: of the problem.
+        frames: ``[S, C, m, G]``, what is added up for the frames of y.
+        weights: ``[S, A, C]``; a pair of weight 0 has no part in it.
+        xla: see there.
+
+    Returns:
+        Costs, and ``[S, A, n, G]``, each cell of a path as often as the distance counts its cost.
+        Neither has a derivative.
+    """
+    given, fixed = _divided(model, operands)
+    found, rows = _find(Static(model, xla), given, fixed, rows=True)
+    # Under 1 - <x, y> the gradient in x is minus just that.
+    nothing = jnp.zeros_like(frames, shape=(*given.x.shape[:3], frames.shape[-1]))
+    kept = Kept(Given(nothing, frames, given.prices), fixed.lengths, rows, found)
+    pull = _Pull(Static(model.replace(cost="cosine"), xla), (True, False, False), plain=False)
+    return found, -pull(*lax.stop_gradient((kept, [weights])))[0]
+
+
 def _divided(model: Model, operands: Operands) -> tuple[Given, Fixed]:
     x, y, prices, fixed = divided(model, operands)
     return Given(x, y, prices), fixed

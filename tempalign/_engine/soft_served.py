@@ -40,13 +40,13 @@ class Kept(NamedTuple):
         given: see there.
         fixed: see there.
         values: ``[S, A, C]``.
-        jacobians: for each of `given` that is asked for ``[S, A, C, ...]``.
+        jacobians: in each of `given` that was asked for ``[S, A, C, ...]``, else None.
     """
 
     given: Given
     fixed: Fixed
     values: Array
-    jacobians: tuple[Array, ...]
+    jacobians: tuple[Array | None, ...]
 
 
 Asked = tuple[bool, ...]  # for each of `Given`
@@ -131,11 +131,38 @@ def _value_jvp(static, primals, tangents):
     if not any(asked):
         found = _find(static, given, fixed, 0)[0]
         return found, jnp.zeros_like(found)
-    found, *jacobians = _find(static, given, fixed, sum(one << k for k, one in enumerate(asked)))
-    return found, _pushed(static, asked, Kept(given, fixed, found, tuple(jacobians)), tangents[0])
+    kept = _keep(static, given, fixed, asked)
+    return _along(static, kept.values, kept), _pushed(static, asked, kept, tangents[0])
 
 
 _value.defjvp(_value_jvp, symbolic_zeros=True)
+
+
+def _keep(static: Static, given: Given, fixed: Fixed, asked: Asked) -> Kept:
+    """Values and Jacobians."""
+    found, *rest = _find(static, given, fixed, sum(one << k for k, one in enumerate(asked)))
+    return Kept(given, fixed, found, tuple(rest.pop(0) if wanted else None for wanted in asked))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _along(static: Static, value: Array, kept: Kept) -> Array:
+    """A value that was found for `kept`, with the derivative that it has there."""
+    del static, kept
+    return value
+
+
+@in_our_modes
+def _along_jvp(static, primals, tangents):
+    kept, d_given = primals[1], tangents[1].given
+    asked = _asked(static.model, d_given)
+    if not any(asked):
+        return _along(static, *primals), jnp.zeros_like(primals[0])
+    if any(wanted and one is None for wanted, one in zip(asked, kept.jacobians, strict=True)):
+        kept = _keep(static, kept.given, kept.fixed, asked)
+    return _along(static, *primals), _pushed(static, asked, kept, d_given)
+
+
+_along.defjvp(_along_jvp, symbolic_zeros=True)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -215,15 +242,15 @@ def _pushed(static: Static, asked: Asked, kept: Kept, tangents: Given) -> Array:
     there = Form(_Push(static, asked, plain=False), _Push(static, asked, plain=True))
     back = Form(_Pull(static, asked, plain=False), _Pull(static, asked, plain=True))
     arguments: list[Any] = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
-    return linear(there, back, kept, arguments)[0]
+    wanted = (one if asked[k] else None for k, one in enumerate(kept.jacobians))
+    return linear(there, back, kept._replace(jacobians=tuple(wanted)), arguments)[0]
 
 
 def _awake(kept: Kept) -> list[Array]:
     """The Jacobians, 1 where the value is not finite: what moves there must not vanish."""
     bad = ~jnp.isfinite(kept.values)
-    return [
-        jnp.where(bad.reshape(bad.shape + (1,) * (one.ndim - 3)), 1, one) for one in kept.jacobians
-    ]
+    asked = (one for one in kept.jacobians if one is not None)
+    return [jnp.where(bad.reshape(bad.shape + (1,) * (one.ndim - 3)), 1, one) for one in asked]
 
 
 @dataclass(frozen=True)
