@@ -4,6 +4,9 @@ import hashlib
 import os
 import pathlib
 import platform
+import shlex
+import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, setup
@@ -30,7 +33,7 @@ FLAGS = [
 def sources() -> list[pathlib.Path]:
     """What the library is made of, and its digest computed from (see `native.sources_digest`)."""
     found = [path for path in CPU.iterdir() if path.suffix in (".h", ".cpp")]
-    return sorted((p for p in found if p.name != "driver.cpp"), key=lambda path: path.name)
+    return sorted((p for p in found if not p.name.startswith("driver")), key=lambda path: path.name)
 
 
 class BuildNative(build_ext):
@@ -52,30 +55,41 @@ class BuildNative(build_ext):
         if self.compiler.compiler_type != "unix":
             raise RuntimeError("needs GCC 12 or Clang 14, or newer ones")
         digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources())).hexdigest()[:16]
-        more = os.environ.get("TEMPALIGN_CXXFLAGS", "").split()
+        # Nothing of Python's own flags: there is no Python in the library.
+        compiler = shlex.split(os.environ.get("CXX", "")) or [self.compiler.compiler_cxx[0]]
+        more = [
+            flag
+            for name in ("CXXFLAGS", "TEMPALIGN_CXXFLAGS")
+            for flag in os.environ.get(name, "").split()
+        ]
+        version = subprocess.run(
+            [*compiler, "--version"], check=True, capture_output=True, text=True
+        ).stdout
 
-        def compiled(source, place, macro, flags):
-            pathlib.Path(self.build_temp, place).mkdir(parents=True, exist_ok=True)
-            return self.compiler.compile(
-                [str(CPU / source)],
-                output_dir=os.path.join(self.build_temp, place),
-                macros=[macro],
-                extra_postargs=[*FLAGS, *flags, *more],
-            )
+        def compiled(source, macro, flags):
+            """An object, compiled once for these sources, flags and compiler (a minute of work)."""
+            command = [*compiler, *FLAGS, *flags, *more, f"-D{macro}", "-c", str(CPU / source)]
+            key = hashlib.sha256("\n".join([digest, version, *command]).encode()).hexdigest()[:16]
+            found = pathlib.Path("build", "native", key).with_suffix(".o")
+            if not found.exists():
+                found.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=found.parent) as folder:
+                    made = os.path.join(folder, found.name)
+                    subprocess.run([*command, "-o", made], check=True)
+                    os.replace(made, found)
+            return str(found)
 
         # A compiler a core, the longest first.
         parts = [
-            ("level.cpp", level, ("TA_LEVEL", level), ARCHITECTURES.get(level, []))
+            ("level.cpp", f"TA_LEVEL={level}", ARCHITECTURES.get(level, []))
             for level in reversed(LEVELS)
         ]
-        parts.append(("handlers.cpp", "handlers", ("TA_SOURCES", f'"{digest}"'), []))
+        parts.append(("handlers.cpp", f'TA_SOURCES="{digest}"', []))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            objects = [
-                path for paths in pool.map(lambda part: compiled(*part), parts) for path in paths
-            ]
+            objects = list(pool.map(lambda part: compiled(*part), parts))
         pathlib.Path(library).parent.mkdir(parents=True, exist_ok=True)
-        self.compiler.link_shared_object(
-            objects, library, target_lang="c++", extra_postargs=["-pthread", *more]
+        subprocess.run(
+            [*compiler, "-shared", *objects, "-o", library, "-pthread", *more], check=True
         )
 
 

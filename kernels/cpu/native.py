@@ -39,7 +39,9 @@ _ALLOWED = ("everywhere", "first_column", "never")
 def sources_digest() -> str:
     """What the library should have been built from; `setup.py` computes the same."""
     found = [path for path in _HERE.iterdir() if path.suffix in (".h", ".cpp")]
-    names = sorted((p for p in found if p.name != "driver.cpp"), key=lambda path: path.name)
+    names = sorted(
+        (p for p in found if not p.name.startswith("driver")), key=lambda path: path.name
+    )
     return hashlib.sha256(b"".join(path.read_bytes() for path in names)).hexdigest()[:16]
 
 
