@@ -24,7 +24,7 @@ def test_explain_takes_the_function_itself():
     assert tempalign.explain(tempalign.weighted_dtw, X[:, None], C) == said
     assert tempalign.explain(partial(tempalign.soft_dtw, gamma=0.1), X, X).startswith("soft_dtw")
     for name in ("dba", "soft_dtw_barycenter"):
-        assert "runs on xla" in tempalign.explain(name, X)
+        assert tempalign.explain(name, X).startswith(f"{name} runs on ")
     assert "runs on xla" in tempalign.explain("subsequence_matches", X, X, 2)
     with pytest.raises(ValueError, match="checkpoint needs gamma > 0"):
         tempalign.explain("soft_dtw", X, X, 0.0, checkpoint=True)

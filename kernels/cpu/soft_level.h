@@ -33,11 +33,20 @@ double largest(const Problem<T>& problem, const T* numbers, bool y) {
     const T* frame = numbers + size_t(i) * features;
     double total = 0;
     if (cost == Cost::given) {
-      T here = 0;
+      // As bits, which are in the numbers' own order; what is not finite stands above all.
+      using Bits = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+      constexpr Bits sign = sizeof(T) == 4 ? Bits(0x7fffffff) : Bits(0x7fffffffffffffffll);
+      constexpr Bits infinite = sizeof(T) == 4 ? Bits(0x7f800000) : Bits(0x7ff0000000000000ll);
+      Bits highest = 0;
       for (int f = 0; f < features; f++) {
-        const T size = frame[f] < 0 ? -frame[f] : frame[f];
-        here = size < kInfinite<T> && size > here ? size : here;
+        Bits bits;
+        __builtin_memcpy(&bits, frame + f, sizeof bits);
+        bits &= sign;
+        bits = bits < infinite ? bits : Bits(0);
+        highest = bits > highest ? bits : highest;
       }
+      T here;
+      __builtin_memcpy(&here, &highest, sizeof here);
       total = double(here);
     } else if (cost == Cost::manhattan) {
       for (int f = 0; f < features; f++) total += double(frame[f] < 0 ? -frame[f] : frame[f]);

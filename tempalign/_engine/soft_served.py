@@ -214,15 +214,16 @@ def _asked(model: Model, tangents: Given) -> Asked:
 
 
 def _larger_than_costs(model: Model, given: Given) -> bool:
-    """Whether Jacobians in the sequences would be larger than matrices of costs and their slopes.
+    """Whether Jacobians in the sequences would be so large that matrices of costs are faster.
 
-    Those of pairs that share no sequence are no larger than the sequences. Of long sequences, or
-    where the caller asks for little memory, a matrix is what shall not be made.
+    Measured: from twice the size of the matrices and their slopes on. Jacobians of pairs that share
+    no sequence are no larger than the sequences. Where the caller asks for little memory, a matrix
+    is what shall not be made.
     """
     if model.cost == "given" or model.recompute:
         return False
     (_, a, n, features), (_, c, m, _) = given.x.shape, given.y.shape
-    return a * c > max(a, c) and (n + m) * features > 2 * n * m
+    return a * c > max(a, c) and (n + m) * features > 4 * n * m
 
 
 def _from_costs(
