@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, workloads: Sequence[Workload] =
         action="append",
         default=[],
         metavar="PART",
-        help="rows with this in their names, may be given again; none: all that suit the machine",
+        help="rows of this name, or with it in theirs; may be given again; none: all that suit",
     )
     parser.add_argument(
         "--rounds",

@@ -23,7 +23,8 @@ def select(only: Sequence[str], workloads: Sequence[Workload] = WORKLOADS) -> li
     """The workloads that ``--only`` means.
 
     Args:
-        only: parts of names; none means everything that suits the machine.
+        only: parts of names, or whole names, which mean themselves alone; none means everything
+            that suits the machine.
         workloads: to choose from.
 
     Returns:
@@ -34,7 +35,8 @@ def select(only: Sequence[str], workloads: Sequence[Workload] = WORKLOADS) -> li
     """
     wanted: set[str] = set()
     for part in only or [""]:
-        matches = [workload for workload in workloads if part in workload.name]
+        matches = [workload for workload in workloads if workload.name == part]
+        matches = matches or [workload for workload in workloads if part in workload.name]
         if not matches:
             names = ", ".join(workload.name for workload in workloads)
             raise ValueError(f"--only {part!r} matches no workload; there are {names}")

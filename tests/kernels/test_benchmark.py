@@ -314,6 +314,8 @@ def test_list_and_only(capsys):
     benchmark.main(["--list", "--only", "dba", "--only", "dtw-one"])
     shown = capsys.readouterr().out.split()
     assert shown == [name for name in names if name.startswith(("dba", "dtw-one"))]
+    benchmark.main(["--list", "--only", "dtw-one-t1000"])
+    assert capsys.readouterr().out.split() == ["dtw-one-t1000"]
 
 
 @pytest.mark.parametrize(
