@@ -134,7 +134,9 @@ struct Exponent {
       t = (t - (first - round)) + e * s.s2;
       const D second = t + round;
       t = t - (second - round);
-      return {power(__builtin_convertvector(t, V)), ((I)first - (I)round) + ((I)second - (I)round)};
+      // Without a sign: the compiler adds up first, and that may pass the largest number.
+      typedef std::make_unsigned_t<E> U __attribute__((vector_size(W * sizeof(E))));
+      return {power(__builtin_convertvector(t, V)), (I)(((U)first - (U)round) + ((U)second - (U)round))};
     } else {
       V t = d * s.s1;
       const V low = fused(d, s.s2, cut_off(d, s.s1, t));
