@@ -42,7 +42,7 @@ def assert_alike(got, expected, **tolerance):
 
 
 @needs_native
-@settings(max_examples=40)
+@settings(max_examples=2 * settings.default.max_examples // 5)  # XLA compiles two programs for each
 @given(st.integers(0, 2**31 - 1))
 def test_values_and_paths_are_those_of_xla(seed):
     random = np.random.default_rng(seed)
@@ -71,8 +71,19 @@ def test_values_and_paths_are_those_of_xla(seed):
 
 
 @needs_native
-@pytest.mark.parametrize("shape", [(1100, 1000), (40, 2000), (1500, 9)])
-@pytest.mark.parametrize("options", [{}, {"band": 700}, {"open_end": "both"}], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1100, 1000), {}),
+        ((1100, 1000), {"band": 700}),
+        ((40, 2000), {"open_end": "both"}),
+        ((1500, 9), {}),
+        pytest.param((1100, 1000), {"open_end": "both"}, marks=pytest.mark.slow),
+        pytest.param((40, 2000), {"band": 700}, marks=pytest.mark.slow),
+        pytest.param((1500, 9), {"open_end": "both"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_long_pairs(shape, options):
     x, y = (RANDOM.normal(size=(size, 1)).cumsum(0).astype(np.float32) for size in shape)
     if "band" in options:
@@ -86,8 +97,19 @@ def test_long_pairs(shape, options):
 
 
 @needs_native
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize(
+    ("cost", "options"),
+    [
+        pytest.param(
+            cost,
+            options,
+            id=f"{cost}-{options}",
+            marks=() if cost == "sqeuclidean" or not options else pytest.mark.slow,
+        )
+        for cost in COSTS
+        for options in OPTIONS
+    ],
+)
 @pytest.mark.usefixtures("x64")
 def test_derivatives_are_those_of_xla(cost, options):
     x, y, dx, dy = (jnp.asarray(one, jnp.float64) for one in (X, Y, X[::-1], Y[::-1]))
