@@ -140,7 +140,7 @@ def test_who_serves_whom():
     wide = jax.ShapeDtypeStruct((2, 17, 3), jnp.float32)
     said = tempalign.explain("weighted_dtw", x, wide, implementation=("pallas_interpret", "xla"))
     assert "runs on xla: pallas_interpret: the kernels take at most 16 centroid steps" in said
-    said = tempalign.explain("weighted_dtw", x[:0], c[:0])
+    said = tempalign.explain("weighted_dtw", x[:0], c[:0], implementation=("pallas", "xla"))
     assert "runs on xla" in said
     with pytest.raises(NotImplementedError, match="at most 16 centroid steps, not 17"):
         tempalign.weighted_dtw(x, jnp.ones((2, 17, 3)), implementation="pallas_interpret")
@@ -159,4 +159,4 @@ def test_float64_is_left_to_xla():
 def test_kernels_need_a_gpu():
     with pytest.raises(NotImplementedError, match="it needs a GPU, and jax runs on cpu"):
         tempalign.explain("weighted_dtw", implementation="pallas")
-    assert "runs on xla: pallas: it needs a GPU" in tempalign.explain("weighted_dtw")
+    assert "pallas: it needs a GPU" in tempalign.explain("weighted_dtw")

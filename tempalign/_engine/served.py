@@ -99,7 +99,7 @@ def aligned_sums(
     nothing = jnp.zeros_like(frames, shape=(*given.x.shape[:3], frames.shape[-1]))
     kept = Kept(Given(nothing, frames, given.prices), fixed.lengths, rows, found)
     pull = _Pull(Static(model.replace(cost="cosine"), xla), (True, False, False), plain=False)
-    return found, -pull(*lax.stop_gradient((kept, [weights])))[0]
+    return found, pull(*lax.stop_gradient((kept, [-weights])))[0]
 
 
 def _divided(model: Model, operands: Operands) -> tuple[Given, Fixed]:

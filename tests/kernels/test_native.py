@@ -277,7 +277,7 @@ def test_it_refuses_by_description():
     assert native.refuses(plain) is None
     for other, reason in (
         (plain.replace(cost=lambda x, y: x @ y.T), "not a function as cost"),
-        (model.weighted(True), "not weighted_manhattan"),
+        (plain.replace(cost="weighted_euclidean"), "not weighted_euclidean"),
         (plain.replace(column=model.Move(allowed="first_column")), "does not know these moves"),
         (plain.replace(row=model.Move(array=1)), "one array of local costs"),
     ):
