@@ -135,7 +135,13 @@ def test_weighted_dtw_in_forward_mode(implementation, options):
     agree(one(given[1])[1], (np.asarray(rows[1]) * np.asarray(moves[1])).sum((2, 3, 4)))
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    "implementation",
+    [
+        pytest.param(one, marks=() if one == "native" else pytest.mark.slow)
+        for one in IMPLEMENTATIONS
+    ],
+)
 @pytest.mark.usefixtures("x64")
 def test_weighted_dtw_linearized_batched_scanned_and_recomputed(implementation):
     distance, given, moves = distances(implementation)

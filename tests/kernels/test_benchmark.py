@@ -254,14 +254,16 @@ def test_who_is_slow_has_fewer_turns(monkeypatch):
     [
         (alignments.of_alignment(SOFT), 3),
         (alignments.of_barycenter(CENTER), 1),
-        (alignments.of_barycenter(SOFT_CENTER), 1),
+        pytest.param(alignments.of_barycenter(SOFT_CENTER), 1, marks=pytest.mark.slow),
         (alignments.of_alignment(dataclasses.replace(PAIRS, eager=True)), 1),
-        (alignments.of_alignment(dataclasses.replace(PAIRS, band=2)), 1),
+        pytest.param(
+            alignments.of_alignment(dataclasses.replace(PAIRS, band=2)), 1, marks=pytest.mark.slow
+        ),
         (alignments.of_episode(EPISODE), 3),
         (dejavid.of_costs(DEJAVID), 1),
         (dejavid.of_dejavid(DEJAVID), 3),
-        (dejavid.of_dejavid(DEJAVID, "float16"), 3),
-        (dejavid.of_training(DEJAVID), 1),
+        pytest.param(dejavid.of_dejavid(DEJAVID, "float16"), 3, marks=pytest.mark.slow),
+        pytest.param(dejavid.of_training(DEJAVID), 1, marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )

@@ -75,7 +75,14 @@ def test_values_and_gradients_are_those_of_xla(seed):
         assert_alike(*aligned, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("options", "cost"), list(zip(OPTIONS[:4], COSTS, strict=True)), ids=str)
+@pytest.mark.parametrize(
+    ("options", "cost"),
+    [
+        pytest.param(*both, marks=pytest.mark.slow if "max_slope" in both[0] else ())
+        for both in zip(OPTIONS[:4], COSTS, strict=True)
+    ],
+    ids=str,
+)
 @pytest.mark.usefixtures("x64")
 def test_derivatives_are_those_of_xla(cost, options):
     x, y, dx, dy = (jnp.asarray(one, jnp.float64) for one in (X, Y, X[::-1], Y[::-1]))
@@ -183,7 +190,9 @@ def inner(x, y):
     return 2 - jnp.tanh(x @ y.T)
 
 
-@pytest.mark.parametrize("cost", [inner, "manhattan", "cosine"])
+@pytest.mark.parametrize(
+    "cost", [inner, "cosine", pytest.param("manhattan", marks=pytest.mark.slow)]
+)
 def test_costs_made_by_xla(cost):
     """Of functions, and of many features, whose Jacobians would be larger than matrices."""
     x, y = (RANDOM.normal(size=(3, n, 40)).astype(np.float32) for n in (5, 4))
@@ -330,7 +339,11 @@ def test_what_xla_does_for_other_platforms():
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"move_weights": (1, 2, 1), "open_begin": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param({}, marks=pytest.mark.slow), {"move_weights": (1, 2, 1), "open_begin": 1}],
+    ids=str,
+)
 def test_averages(options):
     lengths = np.array([6, 5, 6, 4])
     for function in (tempalign.dba, partial(tempalign.soft_dtw_barycenter, gamma=0.1)):
