@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 CPU = pathlib.Path("tempalign", "kernels", "cpu")  # through the symlink, as installed
 LEVELS = ("v2", "v3", "v4") if platform.machine() in ("x86_64", "AMD64") else ("base",)
@@ -50,10 +51,17 @@ class BuildNative(build_ext):
 
     def build_extension(self, ext):
         """Fails where it cannot; the extension is optional and XLA serves without it."""
+        try:
+            self.build_library(ext)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise CompileError(str(error)) from error  # what an optional extension may fail by
+
+    def build_library(self, ext):
+        """Compiles and links."""
         library = self.get_ext_fullpath(ext.name)
         pathlib.Path(library).unlink(missing_ok=True)  # none of before after a failure
         if self.compiler.compiler_type != "unix":
-            raise RuntimeError("needs GCC 12 or Clang 14, or newer ones")
+            raise CompileError("needs GCC 12 or Clang 14, or newer ones")
         digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources())).hexdigest()[:16]
         # Nothing of Python's own flags: there is no Python in the library.
         compiler = shlex.split(os.environ.get("CXX", "")) or [self.compiler.compiler_cxx[0]]
