@@ -1,8 +1,5 @@
 """Native code beside XLA: shapes, what is not finite, transformations, and where there is none."""
 
-import os
-import subprocess
-import sys
 from functools import partial
 
 import chex
@@ -13,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
+from native_checks import assert_alike, in_a_process, on_two_devices
 
 import tempalign
 from tempalign._engine import backends, model, platforms
@@ -33,12 +31,6 @@ OPTIONS = [
     {"penalty": 0.5, "move_weights": (1.0, 2.0, 0.5), "open_begin": (2, 1)},
     {"open_begin": "both", "open_end": "both"},
 ]
-
-
-def assert_alike(got, expected, **tolerance):
-    """Numbers close to each other, what is not finite in the same places."""
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
-    np.testing.assert_allclose(got, expected, **tolerance)
 
 
 @needs_native
@@ -187,49 +179,10 @@ def test_transformations(traced):
     chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def in_a_process(program, **environment):
-    """Runs a program in a process of its own; what it prints."""
-    made = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
-    )
-    assert made.returncode == 0, made.stderr
-    return made.stdout
-
-
-SHARDED = """
-import jax, jax.numpy as jnp, numpy as np, tempalign
-from jax.sharding import PartitionSpec as P
-mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
-random = np.random.default_rng(0)
-x, y = random.normal(size=(4, 6, 3)), random.normal(size=(4, 7, 3))
-def run(x, y, n):
-    def total(x, y):
-        values = tempalign.dtw(x[:, None], y, x_lengths=n[:, None], implementation="native")
-        return values.sum(), values
-    return jax.value_and_grad(total, (0, 1), has_aux=True)(x, y)
-n = np.array([6, 2, 5, 6])
-expected = jax.jit(run)(x, y, n)
-specs = dict(mesh=mesh, in_specs=(P("batch"), P(), P("batch")))
-for check in (True, False):
-    def mapped(x, y, n):
-        (total, values), (gx, gy) = run(x, y, n)
-        total = jax.lax.psum(total, "batch")
-        return (total, values), (gx, gy if check else jax.lax.psum(gy, "batch"))
-    out = ((P(), P("batch")), (P("batch"), P()))
-    got = jax.jit(jax.shard_map(mapped, out_specs=out, check_vma=check, **specs))(x, y, n)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected)):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-print(len(jax.devices()), "devices agree")
-"""
-
-
 @needs_native
 def test_shard_map_on_two_devices():
-    flags = "--xla_force_host_platform_device_count=2"
-    assert "2 devices agree" in in_a_process(SHARDED, XLA_FLAGS=flags)
+    call = 'tempalign.dtw(x, y, x_lengths=x_lengths, implementation="native")'
+    assert "2 devices agree" in on_two_devices(call)
 
 
 WITHOUT = """

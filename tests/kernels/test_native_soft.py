@@ -1,8 +1,5 @@
 """The soft minimum on native code beside XLA: shapes, kinds of exponents, transformations."""
 
-import os
-import subprocess
-import sys
 from functools import partial
 
 import chex
@@ -13,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
+from native_checks import assert_alike, in_a_process, on_two_devices
 
 import tempalign
 from tempalign._engine import soft_served
@@ -31,13 +29,6 @@ OPTIONS = [
 ]
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"native: {native.missing()}")
 ON_BOTH = ("native", "xla")
-
-
-def assert_alike(got, expected, **tolerance):
-    """Numbers close to each other, what is not finite in the same places."""
-    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_array_equal(np.isnan(one), np.isnan(other))
-        np.testing.assert_allclose(one, other, **tolerance)
 
 
 @settings(max_examples=5)
@@ -254,18 +245,6 @@ def test_a_pair_beside_larger_ones_is_what_it_is_alone():
     np.testing.assert_array_equal(run(x)[1], run(spoiled)[1])
 
 
-def in_a_process(program, **environment):
-    """Runs a program in a process of its own; what it prints."""
-    made = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
-    )
-    assert made.returncode == 0, made.stderr
-    return made.stdout
-
-
 THREADS = """
 import os, sys
 if {cores} == 1: os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
@@ -284,36 +263,11 @@ def test_one_core_gives_the_same_bits():
     assert found[0] == found[1]
 
 
-SHARDED = """
-import jax, jax.numpy as jnp, numpy as np, tempalign
-from jax.sharding import PartitionSpec as P
-mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
-random = np.random.default_rng(0)
-x, y = random.normal(size=(4, 6, 3)), random.normal(size=(4, 7, 3))
-def run(x, y, n):
-    def total(x, y, gamma):
-        values = tempalign.soft_dtw(x[:, None], y, gamma, x_lengths=n[:, None], penalty=0.1, implementation="native")
-        return values.sum(), values
-    return jax.value_and_grad(total, (0, 1), has_aux=True)(x, y, 0.5)
-n = np.array([6, 2, 5, 6])
-expected = jax.jit(run)(x, y, n)
-specs = dict(mesh=mesh, in_specs=(P("batch"), P(), P("batch")))
-for check in (True, False):
-    def mapped(x, y, n):
-        (total, values), (gx, gy) = run(x, y, n)
-        total = jax.lax.psum(total, "batch")
-        return (total, values), (gx, gy if check else jax.lax.psum(gy, "batch"))
-    out = ((P(), P("batch")), (P("batch"), P()))
-    got = jax.jit(jax.shard_map(mapped, out_specs=out, check_vma=check, **specs))(x, y, n)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected)):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-print(len(jax.devices()), "devices agree")
-"""  # noqa: E501
-
-
 def test_shard_map_on_two_devices():
-    flags = "--xla_force_host_platform_device_count=2"
-    assert "2 devices agree" in in_a_process(SHARDED, XLA_FLAGS=flags)
+    call = """tempalign.soft_dtw(
+            x, y, 0.5, x_lengths=x_lengths, penalty=0.1, implementation="native"
+        )"""
+    assert "2 devices agree" in on_two_devices(call)
 
 
 def test_what_xla_does_for_other_platforms():
