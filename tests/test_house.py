@@ -14,7 +14,7 @@ FLOORS = [
     {"_version", "_types"},
     {"_engine.arrays", "_engine.integers", "_engine.modes", "_engine.platforms", "_engine.shards"},
     {"_engine.model", "_engine.linear"},
-    {"_engine.checks", "_engine.programs"},
+    {"_engine.checks", "_engine.programs", "_engine.rule"},
     {"_engine.pairs", "_engine.costs", "_engine.windows", "_engine.options"},
     {"_engine.recurrence"},
     {"_engine.soft_minimum"},

@@ -11,8 +11,11 @@ for marginals; that is all it knows of this room. The trip through it, a file a 
     evaluate    block by block: costs, windows, lanes; long does it by blocks of rows
     derivative  the one rule that joins values and marginals     (value, marginals of Lanes)
     recurrence  one scan over anti-diagonals; hard and soft (soft_minimum) are its two algebras
-    served      hard distances on native code and their derivative rules; gathered: its plain form
-    along_path  DejaVid's distance: sums along the paths of a hard model
+    served      hard distances on native code (gathered: their plain form), soft_served soft ones
+                (soft_plain: theirs); handed is what both hand over
+    along_path  DejaVid's distance: sums along the paths of a hard model; who finds those:
+                weighted_backends
+    rule        a derivative that is made of what was kept with the value: served, weighted
 
 Small and below all of these: pairs, costs, windows, integers, shards, platforms. Who may import
 whom is a test's (tests/test_house.py).

@@ -50,7 +50,7 @@ def values_by(native: bool, model: Model, operands: Operands) -> Array:
     """(Soft) minima ``[S, A, C]`` on native code, or on XLA; for who has chosen already."""
     if not native:
         return values(model, operands)
-    return (soft_served if model.soft else served).value(model, operands, _ON_XLA)
+    return _served(model).value(model, operands, _ON_XLA)
 
 
 def aligned_sums(
@@ -73,8 +73,7 @@ def alignment(function: str, problem: Problem, implementation: Implementation) -
     """The path or expected alignment ``[..., n, m]``."""
     model, operands, pairs = problem
     if _natively(function, model, operands, implementation):
-        of = soft_served if model.soft else served
-        return pairs.restore(of.alignment(model, operands, _ON_XLA)[1])
+        return pairs.restore(_served(model).alignment(model, operands, _ON_XLA)[1])
     found = _recomputed if model.recompute else _marginals
     return pairs.restore(found(model, operands, False)[1])
 
@@ -83,13 +82,10 @@ def marginals(function: str, problem: Problem, implementation: Implementation) -
     """Value, alignment and entropy."""
     model, operands, pairs = problem
     if _natively(function, model, operands, implementation):
-        if model.soft:
-            found = soft_served.alignment(model, operands, _ON_XLA)
-            return Alignment(*map(pairs.restore, found))
-        value, visits = map(pairs.restore, served.alignment(model, operands, _ON_XLA))
-        nothing = jnp.where(jnp.isfinite(lax.stop_gradient(value)), 0, jnp.nan)
-        return Alignment(value, visits, nothing.astype(value.dtype))
-    return Alignment(*(pairs.restore(one) for one in _alignments(model, operands)))
+        found = _served(model).alignment(model, operands, _ON_XLA)
+    else:
+        found = _alignments(model, operands)
+    return Alignment(*map(pairs.restore, found))
 
 
 def path(function: str, problem: Problem, implementation: Implementation) -> tuple[Array, Array]:
@@ -98,6 +94,11 @@ def path(function: str, problem: Problem, implementation: Implementation) -> tup
     native = _natively(function, model, operands, implementation)
     found, rows = served.path(model, operands, _ON_XLA) if native else _paths(model, operands)
     return pairs.restore(found), pairs.restore(rows)
+
+
+def _served(model: Model) -> Any:
+    """Who calls native code for a minimum."""
+    return soft_served if model.soft else served
 
 
 def _natively(

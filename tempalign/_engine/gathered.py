@@ -4,8 +4,9 @@ Plain code that can be differentiated any number of times, beside the loops of n
 (`served`), which cannot.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -28,8 +29,8 @@ class Given(NamedTuple):
     prices: Array | None
 
 
-def sizes(model: Model, given: Given) -> tuple[int, int]:
-    """Numbers of rows and columns."""
+def sizes(model: Model, given: Any) -> tuple[int, int]:
+    """Numbers of rows and columns of what has an x and a y."""
     n, width = given.x.shape[2:]
     return n, width if model.cost == "given" else given.y.shape[2]
 
@@ -79,9 +80,14 @@ class Cells:
         flat = rows.reshape(-1, rows.shape[-1]).T
         visits = hard.on_cells(flat, self.n, self.m).transpose(2, 0, 1)
         visits = visits.reshape(*sizes, self.n, self.m).astype(values.dtype)
-        inside: Array | bool = True
-        if lengths:
-            true_n, true_m = (one[..., None, None] for one in lengths)
-            inside = (jnp.arange(self.n)[:, None] < true_n) & (jnp.arange(self.m) < true_m)
-        bad = ~jnp.isfinite(values)[..., None, None]
-        return [jnp.where(bad & inside, jnp.nan, visits)]
+        return [nan_inside(visits, values, lengths)]
+
+
+def nan_inside(visits: Array, values: Array, lengths: Sequence[Array] | None) -> Array:
+    """Matrices ``[S, A, C, n, m]``, NaN within the lengths where a value ``[S, A, C]`` is none."""
+    n, m = visits.shape[3:]
+    inside: Array | bool = True
+    if lengths:
+        true_n, true_m = (one[..., None, None] for one in lengths)
+        inside = (jnp.arange(n)[:, None] < true_n) & (jnp.arange(m) < true_m)
+    return jnp.where(~jnp.isfinite(values)[..., None, None] & inside, jnp.nan, visits)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax.numpy as jnp
 
@@ -12,6 +12,8 @@ from tempalign._engine.problem import Operands
 from tempalign._engine.recurrence import Prices
 from tempalign._engine.shards import alike
 from tempalign._types import Array
+
+Given = TypeVar("Given", bound=Any)
 
 
 class OnXla(NamedTuple):
@@ -94,13 +96,18 @@ class Present(NamedTuple):
         every = (*(fixed.lengths or ()), fixed.mask, prices)
         return [one for one in every if one is not None]
 
-    def operands(self, x: Array, y: Array, more: Sequence[Array]) -> tuple[Operands, list[Array]]:
-        """From the library's order to the engine's form, and what is left over."""
-        rest = list(more)
+    def taken(self, listed: Sequence[Array]) -> tuple[Fixed, Array | None, list[Array]]:
+        """From the library's order back to what was listed, and what is left over."""
+        rest = list(listed)
         rows, columns = (rest.pop(0), rest.pop(0)) if self.lengths else (None, None)
         mask = rest.pop(0) if self.mask else None
-        prices = prices_of(rest.pop(0)) if self.prices else None
-        return Operands(x, y, rows, columns, None, mask, None, prices), rest
+        prices = rest.pop(0) if self.prices else None
+        return Fixed(rows, columns, None, mask), prices, rest
+
+
+def moved_to(given: Given, moving: Sequence[int], moved: Sequence[Array]) -> Given:
+    """Some fields of a named tuple, by their numbers, replaced."""
+    return given._replace(**dict(zip((given._fields[k] for k in moving), moved, strict=True)))
 
 
 def prices_of(numbers: Array | None) -> Prices | None:

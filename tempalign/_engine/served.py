@@ -19,12 +19,20 @@ from jax.custom_derivatives import SymbolicZero
 
 from tempalign._engine import checks
 from tempalign._engine.gathered import Cells, Given, path_cost, sizes
-from tempalign._engine.handed import Fixed, OnXla, Present, Static, divided
-from tempalign._engine.linear import Form, linear
+from tempalign._engine.handed import (
+    Fixed,
+    OnXla,
+    Present,
+    Static,
+    divided,
+    moved_to,
+    prices_of,
+)
 from tempalign._engine.model import Model
 from tempalign._engine.modes import in_our_modes
 from tempalign._engine.problem import Operands
 from tempalign._engine.programs import compiled
+from tempalign._engine.rule import Rule, along, heard, tangent
 from tempalign._engine.shards import alike
 from tempalign._types import Array
 from tempalign.kernels.cpu import native
@@ -59,8 +67,8 @@ def path(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array]:
 
 
 @compiled("model", "xla")
-def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array]:
-    """Minimal path costs, differentiable, and paths as matrices ``[S, A, C, n, m]``."""
+def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array, Array]:
+    """Minimal path costs, differentiable, paths as matrices ``[S, A, C, n, m]``, and no entropy."""
     given, fixed = _divided(model, operands)
     found, rows = _path(Static(model, xla), given, fixed)
     n, m = sizes(model, given)
@@ -73,7 +81,8 @@ def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Arra
         Cells(n, m),
         has_lengths=lengths is not None,
     )[0]
-    return found, visits
+    nothing = jnp.where(jnp.isfinite(lax.stop_gradient(found)), 0, jnp.nan).astype(found.dtype)
+    return found, visits, nothing
 
 
 @compiled("model", "xla")
@@ -98,7 +107,7 @@ def aligned_sums(
     # Under 1 - <x, y> the gradient in x is minus just that.
     nothing = jnp.zeros_like(frames, shape=(*given.x.shape[:3], frames.shape[-1]))
     kept = Kept(Given(nothing, frames, given.prices), fixed.lengths, rows, found)
-    pull = _Pull(Static(model.replace(cost="cosine"), xla), (True, False, False), plain=False)
+    pull = _Pull(Static(model.replace(cost="cosine"), xla), (True, False, False))
     return found, pull(*lax.stop_gradient((kept, [-weights])))[0]
 
 
@@ -157,25 +166,11 @@ def _path_jvp(static, primals, tangents):
     found, rows = _find(static, given, fixed, rows=True)
     kept = Kept(given, fixed.lengths, rows, found)
     no_tangent: Any = np.zeros(rows.shape, jax.dtypes.float0)
-    return (_along(static, found, kept), rows), (_pushed(static, kept, tangents[0]), no_tangent)
+    value = along(_pushed, static, found, kept)
+    return (value, rows), (_pushed(static, kept, tangents[0]), no_tangent)
 
 
 _path.defjvp(_path_jvp, symbolic_zeros=True)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _along(static: Static, value: Array, kept: Kept) -> Array:
-    """A distance that was found for `kept`, with the derivative that it has there."""
-    del static, kept
-    return value
-
-
-@in_our_modes
-def _along_jvp(static, primals, tangents):
-    return _along(static, *primals), _pushed(static, primals[1], tangents[1].given)
-
-
-_along.defjvp(_along_jvp, symbolic_zeros=True)
 
 
 def _pushed(static: Static, kept: Kept, tangents: Given) -> Array:
@@ -185,104 +180,73 @@ def _pushed(static: Static, kept: Kept, tangents: Given) -> Array:
         asked = (asked[0], False, asked[2])
     if not any(asked):
         return jnp.zeros_like(kept.values)
-    there = Form(_Push(static, asked, plain=False), _Push(static, asked, plain=True))
-    back = Form(_Pull(static, asked, plain=False), _Pull(static, asked, plain=True))
-    arguments: list[Any] = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
-    return linear(there, back, kept, arguments)[0]
+    return tangent(_Push(static, asked), _Pull(static, asked), kept, tangents)
 
 
-def _operands_of(kept: Kept) -> tuple[list[Array], dict[str, int]]:
-    """Operands and flags that tangents and gradients share."""
+def _operands_of(kept: Kept) -> tuple[list[Array], Present]:
+    """Operands that tangents and gradients share, and which there are of those that may be."""
     given, lengths, rows, values = kept
-    more = [] if given.prices is None else [given.prices]
-    operands = [given.x, given.y, *(lengths or ()), *more, rows, values]
-    flags = {"has_lengths": lengths is not None, "has_mask": 0, "has_prices": len(more)}
-    return operands, flags
+    true_n, true_m = (None, None) if lengths is None else lengths
+    fixed = Fixed(true_n, true_m, None, None)
+    present = Present.of(fixed, given.prices)
+    return [given.x, given.y, *present.listed(fixed, given.prices), rows, values], present
 
 
-@dataclass(frozen=True)
-class _Push:
-    """From tangents to those of the distances.
-
-    Attributes:
-        static: of the call.
-        asked: which of `Given` have a tangent.
-        plain: whether it must be differentiable.
-    """
-
-    static: Static
-    asked: tuple[bool, ...]
-    plain: bool
+class _Push(Rule):
+    """From tangents of `Given` to those of the distances."""
 
     def __call__(self, kept: Kept, tangents: Sequence[Array]) -> list[Array]:
         kept, tangents = alike((kept, tuple(tangents)))
         model = self.static.model
         if self.plain:
-            moving = [k for k, wanted in enumerate(self.asked) if wanted]
-            moved = [kept.given[k] for k in moving]
-            cost = partial(_moved_cost, model, kept, moving)
-            found = jax.jvp(cost, tuple(moved), tuple(tangents))[1]
+            moved = tuple(kept.given[k] for k in self.moving)
+            cost = partial(_moved_cost, model, kept, self.moving)
+            found = jax.jvp(cost, moved, tuple(tangents))[1]
             return [checks.nan_where(~jnp.isfinite(kept.values), found)]
-        operands, flags = _operands_of(kept)
+        operands, present = _operands_of(kept)
         return native.call(
             "push",
             model,
             [*operands, *tangents],
             [(kept.values.shape, kept.values.dtype)],
-            _FromKept(self.plainly(), kept),
+            _FromKept(self.plainly(), present),
             asked=native.bits(self.asked),
-            **flags,
+            **present.flags,
         )
 
-    def plainly(self) -> "_Push":
-        """The same for XLA."""
-        return _Push(self.static, self.asked, plain=True)
 
-
-@dataclass(frozen=True)
-class _Pull:
-    """From cotangents of the distances to gradients; attributes as of `_Push`."""
-
-    static: Static
-    asked: tuple[bool, ...]
-    plain: bool
+class _Pull(Rule):
+    """From cotangents of the distances to gradients."""
 
     def __call__(self, kept: Kept, cotangents: Sequence[Array]) -> list[Array]:
         kept, (cotangent,) = alike((kept, tuple(cotangents)))
         model = self.static.model
-        moving = [k for k, wanted in enumerate(self.asked) if wanted]
         if self.plain:
-            moved = [kept.given[k] for k in moving]
-            cotangent = jnp.where(jnp.isfinite(kept.values) | (cotangent == 0), cotangent, jnp.nan)
-            cost = partial(_moved_cost, model, kept, moving)
-            return list(jax.vjp(cost, *moved)[1](cotangent))
-        operands, flags = _operands_of(kept)
+            cost = partial(_moved_cost, model, kept, self.moving)
+            pull = jax.vjp(cost, *(kept.given[k] for k in self.moving))[1]
+            return list(pull(heard(cotangent, kept.values)))
+        operands, present = _operands_of(kept)
         s, a, c = kept.values.shape
         shapes = kept.given.x.shape, kept.given.y.shape, (s, a, c, 4)
         found = native.call(
             "pull",
             model,
             [*operands, cotangent],
-            [(shapes[k], cotangent.dtype) for k in moving],
-            _FromKept(self.plainly(), kept),
+            [(shapes[k], cotangent.dtype) for k in self.moving],
+            _FromKept(self.plainly(), present),
             asked=native.bits(self.asked),
             pairs_a=a,
             pairs_c=c,
-            **flags,
+            **present.flags,
         )
         if self.asked[2]:
             found[-1] = jnp.sum(found[-1], axis=(0, 1, 2))
         return found
 
-    def plainly(self) -> "_Pull":
-        """The same for XLA."""
-        return _Pull(self.static, self.asked, plain=True)
-
 
 def _moved_cost(model: Model, kept: Kept, moving: Sequence[int], *moved: Array) -> Array:
     """Sums along the paths, of what moves."""
-    given = dict(zip((Given._fields[k] for k in moving), moved, strict=True))
-    return path_cost(model, kept.rows, kept.given._replace(**given))
+    return path_cost(model, kept.rows, moved_to(kept.given, moving, moved))
 
 
 @dataclass(frozen=True)
@@ -294,40 +258,31 @@ class _Find:
     rows: bool
 
     def __call__(self, x: Array, y: Array, *more: Array) -> list[Array]:
-        operands, _ = self.present.operands(x, y, more)
+        fixed, prices, _ = self.present.taken(more)
+        operands = Operands(x, y, *fixed, None, prices_of(prices))
         model, xla = self.static
         if self.rows:
             return list(xla.paths(model, operands))
         return [xla.values(model, operands)]
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class _FromKept:
-    """A plain form, of operands as the library takes them.
+    """A plain rule, of operands as the library takes them.
 
     Attributes:
-        form: what is computed.
-        has_lengths: whether lengths are among the operands.
-        has_prices: whether prices are.
+        rule: what is computed.
+        present: which operands there are.
     """
 
-    form: _Push | _Pull
-    has_lengths: bool
-    has_prices: bool
-
-    def __init__(self, form: _Push | _Pull, kept: Kept):
-        object.__setattr__(self, "form", form)
-        object.__setattr__(self, "has_lengths", kept.lengths is not None)
-        object.__setattr__(self, "has_prices", kept.given.prices is not None)
+    rule: _Push | _Pull
+    present: Present
 
     def __call__(self, x: Array, y: Array, *more: Array) -> list[Array]:
-        rest = list(more)
-        lengths = (rest.pop(0), rest.pop(0)) if self.has_lengths else None
-        prices = rest.pop(0) if self.has_prices else None
-        kept = Kept(Given(x, y, prices), lengths, rest.pop(0), rest.pop(0))
-        found = self.form(kept, rest)
-        if isinstance(self.form, _Pull) and self.form.asked[2]:
+        fixed, prices, (rows, values, *moved) = self.present.taken(more)
+        found = self.rule(Kept(Given(x, y, prices), fixed.lengths, rows, values), moved)
+        if isinstance(self.rule, _Pull) and self.rule.asked[2]:
             # The library gives a gradient for each pair, to be summed; here it is a sum already.
-            whole = jnp.zeros_like(kept.values, shape=(*kept.values.shape, 4))
+            whole = jnp.zeros_like(values, shape=(*values.shape, 4))
             found[-1] = whole.at[(0,) * 3].set(found[-1])
         return found

@@ -4,7 +4,6 @@ What can be differentiated any number of times, and what takes over where a call
 another platform, or exported; see `soft_served`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine.handed import Fixed, Present, Static, prices_of
+from tempalign._engine.handed import Fixed, Present, Static, moved_to, prices_of
 from tempalign._engine.model import Model
 from tempalign._engine.problem import Operands
 from tempalign._types import Array
@@ -34,11 +33,6 @@ class Given(NamedTuple):
     y: Array
     gamma: Array
     prices: Array | None
-
-
-def moved_to(given: Given, moving: Sequence[int], moved: Sequence[Array]) -> Given:
-    """Some of it replaced."""
-    return given._replace(**dict(zip((Given._fields[k] for k in moving), moved, strict=True)))
 
 
 def inner_cost(x: Array, y: Array) -> Array:
@@ -78,12 +72,8 @@ class Find:
     asked: int
 
     def __call__(self, x: Array, y: Array, *more: Array) -> list[Array]:
-        operands, (gamma,) = self.present.operands(x, y, more)
-        prices = None
-        if self.present.prices:
-            prices = more[-2]
+        fixed, prices, (gamma,) = self.present.taken(more)
         given = Given(x, y, gamma, prices)
-        fixed = Fixed(operands.rows, operands.columns, None, operands.mask)
         xla = self.static.xla
         if not self.asked:
             return [xla.values(*for_xla(self.static.model, given, fixed))]

@@ -11,7 +11,6 @@ where the cost is a function, the matrices are made by XLA and the library is gi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,14 +20,23 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from tempalign._engine import checks, derivative
-from tempalign._engine.handed import Fixed, OnXla, Present, Static, divided, with_given_costs
-from tempalign._engine.linear import Form, linear
+from tempalign._engine.gathered import nan_inside, sizes
+from tempalign._engine.handed import (
+    Fixed,
+    OnXla,
+    Present,
+    Static,
+    divided,
+    moved_to,
+    with_given_costs,
+)
 from tempalign._engine.model import Model
 from tempalign._engine.modes import in_our_modes
 from tempalign._engine.problem import Operands
 from tempalign._engine.programs import compiled
+from tempalign._engine.rule import Rule, along, heard, tangent
 from tempalign._engine.shards import alike
-from tempalign._engine.soft_plain import CELLS, Find, Given, for_xla, moved_to
+from tempalign._engine.soft_plain import CELLS, Find, Given, for_xla
 from tempalign._types import Array
 from tempalign.kernels.cpu import native
 
@@ -55,19 +63,19 @@ Asked = tuple[bool, ...]  # for each of `Given`
 @compiled("model", "xla")
 def value(model: Model, operands: Operands, xla: OnXla) -> Array:
     """Soft minima of the path costs ``[S, A, C]``."""
-    static, given, fixed, sizes = _divided(model, operands, xla)
-    return _value(static, given, fixed).reshape(sizes)
+    static, given, fixed, pairs = _divided(model, operands, xla)
+    return _value(static, given, fixed).reshape(pairs)
 
 
 @compiled("model", "xla")
 def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array, Array]:
     """Soft minima, expected alignments ``[S, A, C, n, m]`` and entropies, all differentiable."""
-    static, given, fixed, sizes = _divided(model, operands, xla)
+    static, given, fixed, pairs = _divided(model, operands, xla)
     found, visits, entropy = _alignment(static, given, fixed)
     return (
-        found.reshape(sizes),
-        visits.reshape(*sizes, *visits.shape[3:]),
-        entropy.reshape(sizes),
+        found.reshape(pairs),
+        visits.reshape(*pairs, *visits.shape[3:]),
+        entropy.reshape(pairs),
     )
 
 
@@ -77,14 +85,14 @@ def _divided(
     """What the library takes, and S, A and C of the results."""
     gamma = operands.gamma
     assert gamma is not None
-    sizes: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
+    pairs: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
     if callable(model.cost):
-        model, operands, sizes = with_given_costs(model, operands)
+        model, operands, pairs = with_given_costs(model, operands)
     x, y, prices, fixed = divided(model, operands)
     good = derivative.is_temperature(gamma)
     fixed = fixed._replace(valid=good if fixed.valid is None else fixed.valid & good)
     given, fixed = alike((Given(x, y, gamma, prices), fixed))
-    return Static(model, xla), given, fixed, sizes
+    return Static(model, xla), given, fixed, pairs
 
 
 def _find(static: Static, given: Given, fixed: Fixed, asked: int) -> list[Array]:
@@ -96,7 +104,7 @@ def _find(static: Static, given: Given, fixed: Fixed, asked: int) -> list[Array]
     if prices is not None:
         prices = jnp.where((prices >= 0) & (prices < jnp.inf), prices, 1)
     pairs = *x.shape[:2], y.shape[1]
-    n, m = x.shape[2], x.shape[3] if static.model.cost == "given" else y.shape[2]
+    n, m = sizes(static.model, given)
     inner = [x.shape[2:], y.shape[2:], (), (4,), (n, m)]
     wanted = [shape for k, shape in enumerate(inner) if asked >> k & 1]
     present = Present.of(fixed, prices)
@@ -132,7 +140,8 @@ def _value_jvp(static, primals, tangents):
         found = _find(static, given, fixed, 0)[0]
         return found, jnp.zeros_like(found)
     kept = _keep(static, given, fixed, asked)
-    return _along(static, kept.values, kept), _pushed(static, asked, kept, tangents[0])
+    value = along(_pushed, static, kept.values, kept)
+    return value, _pushed(static, kept, tangents[0])
 
 
 _value.defjvp(_value_jvp, symbolic_zeros=True)
@@ -145,37 +154,10 @@ def _keep(static: Static, given: Given, fixed: Fixed, asked: Asked) -> Kept:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _along(static: Static, value: Array, kept: Kept) -> Array:
-    """A value that was found for `kept`, with the derivative that it has there."""
-    del static, kept
-    return value
-
-
-@in_our_modes
-def _along_jvp(static, primals, tangents):
-    kept, d_given = primals[1], tangents[1].given
-    asked = _asked(static.model, d_given)
-    if not any(asked):
-        return _along(static, *primals), jnp.zeros_like(primals[0])
-    if any(wanted and one is None for wanted, one in zip(asked, kept.jacobians, strict=True)):
-        kept = _keep(static, kept.given, kept.fixed, asked)
-    return _along(static, *primals), _pushed(static, asked, kept, d_given)
-
-
-_along.defjvp(_along_jvp, symbolic_zeros=True)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _alignment(static: Static, given: Given, fixed: Fixed) -> tuple[Array, Array, Array]:
     found, entropy, visits = _find(static, given, fixed, CELLS | 4)
-    bad = ~jnp.isfinite(found)
-    n, m = visits.shape[3:]
-    inside: Array | bool = True
-    if fixed.lengths is not None:
-        true_n, true_m = (one[..., None, None] for one in fixed.lengths)
-        inside = (jnp.arange(n)[:, None] < true_n) & (jnp.arange(m) < true_m)
-    visits = jnp.where(bad[..., None, None] & inside, jnp.nan, visits)
-    return found, visits, jnp.where(bad, jnp.nan, entropy)
+    visits = nan_inside(visits, found, fixed.lengths)
+    return found, visits, jnp.where(jnp.isfinite(found), entropy, jnp.nan)
 
 
 @in_our_modes
@@ -232,19 +214,22 @@ def _from_costs(
     """The values by way of matrices of costs."""
     given = moved_to(given, moving, moved)
     model, operands = for_xla(static.model, given, fixed)
-    made, operands, sizes = with_given_costs(model, operands)
+    made, operands, pairs = with_given_costs(model, operands)
     fixed = Fixed(operands.rows, operands.columns, operands.valid, operands.mask)
     of_costs = given._replace(x=operands.x, y=operands.y)
-    return _value(Static(made, static.xla), *alike((of_costs, fixed))).reshape(sizes)
+    return _value(Static(made, static.xla), *alike((of_costs, fixed))).reshape(pairs)
 
 
-def _pushed(static: Static, asked: Asked, kept: Kept, tangents: Given) -> Array:
+def _pushed(static: Static, kept: Kept, tangents: Given) -> Array:
     """The tangent of the values."""
-    there = Form(_Push(static, asked, plain=False), _Push(static, asked, plain=True))
-    back = Form(_Pull(static, asked, plain=False), _Pull(static, asked, plain=True))
-    arguments: list[Any] = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
+    asked = _asked(static.model, tangents)
+    if not any(asked):
+        return jnp.zeros_like(kept.values)
+    if any(wanted and one is None for wanted, one in zip(asked, kept.jacobians, strict=True)):
+        kept = _keep(static, kept.given, kept.fixed, asked)
     wanted = (one if asked[k] else None for k, one in enumerate(kept.jacobians))
-    return linear(there, back, kept._replace(jacobians=tuple(wanted)), arguments)[0]
+    kept = kept._replace(jacobians=tuple(wanted))
+    return tangent(_Push(static, asked), _Pull(static, asked), kept, tangents)
 
 
 def _awake(kept: Kept) -> list[Array]:
@@ -254,57 +239,38 @@ def _awake(kept: Kept) -> list[Array]:
     return [jnp.where(bad.reshape(bad.shape + (1,) * (one.ndim - 3)), 1, one) for one in asked]
 
 
-@dataclass(frozen=True)
-class _Push:
-    """From tangents to those of the values.
-
-    Attributes:
-        static: of the call.
-        asked: which of `Given` have a tangent.
-        plain: whether it must be differentiable.
-    """
-
-    static: Static
-    asked: Asked
-    plain: bool
+class _Push(Rule):
+    """From tangents of `Given` to those of the values."""
 
     def __call__(self, kept: Kept, tangents: Sequence[Array]) -> list[Array]:
         kept, tangents = alike((kept, tuple(tangents)))
-        moving = [k for k, wanted in enumerate(self.asked) if wanted]
         if self.plain:
-            values = partial(_plain_values, self.static, kept, moving)
-            return [jax.jvp(values, tuple(kept.given[k] for k in moving), tuple(tangents))[1]]
+            values = partial(_plain_values, self.static, kept, self.moving)
+            return [jax.jvp(values, tuple(kept.given[k] for k in self.moving), tuple(tangents))[1]]
         total = jnp.zeros_like(kept.values)
-        for k, jacobian, tangent in zip(moving, _awake(kept), tangents, strict=True):
+        for k, jacobian, moved in zip(self.moving, _awake(kept), tangents, strict=True):
             if k == 0:  # [S, A, C, n, F] and [S, A, n, F]
-                total = total + jnp.sum(jacobian * tangent[:, :, None], axis=(-2, -1))
+                total = total + jnp.sum(jacobian * moved[:, :, None], axis=(-2, -1))
             elif k == 1:
-                total = total + jnp.sum(jacobian * tangent[:, None], axis=(-2, -1))
+                total = total + jnp.sum(jacobian * moved[:, None], axis=(-2, -1))
             elif k == 2:  # entropy
-                total = total - jacobian * tangent
+                total = total - jacobian * moved
             else:
-                total = total + jnp.sum(jacobian * tangent, axis=-1)
+                total = total + jnp.sum(jacobian * moved, axis=-1)
         return [checks.nan_where(~jnp.isfinite(kept.values), total)]
 
 
-@dataclass(frozen=True)
-class _Pull:
-    """From cotangents of the values to gradients; attributes as of `_Push`."""
-
-    static: Static
-    asked: Asked
-    plain: bool
+class _Pull(Rule):
+    """From cotangents of the values to gradients."""
 
     def __call__(self, kept: Kept, cotangents: Sequence[Array]) -> list[Array]:
         kept, (cotangent,) = alike((kept, tuple(cotangents)))
-        moving = [k for k, wanted in enumerate(self.asked) if wanted]
         if self.plain:
-            values = partial(_plain_values, self.static, kept, moving)
-            return list(jax.vjp(values, *(kept.given[k] for k in moving))[1](cotangent))
-        good = jnp.isfinite(kept.values) | (cotangent == 0)
-        cotangent = jnp.where(good, cotangent, jnp.nan)
+            values = partial(_plain_values, self.static, kept, self.moving)
+            return list(jax.vjp(values, *(kept.given[k] for k in self.moving))[1](cotangent))
+        cotangent = heard(cotangent, kept.values)
         found = []
-        for k, jacobian in zip(moving, _awake(kept), strict=True):
+        for k, jacobian in zip(self.moving, _awake(kept), strict=True):
             if k < 2:
                 found.append(_summed(jacobian, cotangent, 2 - k))
             elif k == 2:

@@ -9,18 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from tempalign._engine import derivative
 from tempalign._engine.along_path import Operands, Tangents, plain_gradients, plain_tangents
-from tempalign._engine.derivative import Lanes
-from tempalign._engine.linear import Form, linear, whole
+from tempalign._engine.linear import whole
 from tempalign._engine.modes import in_our_modes
 from tempalign._engine.recurrence import Ends
+from tempalign._engine.rule import Rule, along, heard, tangent
 from tempalign._engine.weighted_backends import (
     Decides,
     Paths,
     Static,
     backend_of,
-    local_costs,
     wide,
 )
 from tempalign._types import Array
@@ -56,9 +54,6 @@ def distance(
         ends: last cells, None for (Tc-1, T-1) everywhere.
         spoiled: ``[S*A*C]``, 0 where all that was given is finite, else what the distance is.
     """
-    if decides is None and static.choice.backend == "xla":
-        lanes = Lanes(local_costs(wide(operands)), ends, None, None, None)
-        return derivative.value(static.model, lanes) + spoiled
     backend = backend_of(static)
     operands, decides = backend.finite((operands, decides))
     return _sealed(backend.distances(operands, decides, ends), spoiled)
@@ -75,51 +70,23 @@ def _distance_jvp(static: Static, primals: tuple[Any, ...], tangents: tuple[Any,
     held = jax.lax.stop_gradient((operands, decides, ends))
     value, *paths = whole(_Find(static), held)
     kept = Kept(operands, tuple(paths), jax.lax.stop_gradient(spoiled))
-    return _along(static, _sealed(value, kept.spoiled), kept), _pushed(static, kept, tangents[0])
+    value = along(_pushed, static, _sealed(value, kept.spoiled), kept)
+    return value, _pushed(static, kept, tangents[0])
 
 
 distance.defjvp(_distance_jvp, symbolic_zeros=True)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _along(static: Static, value: Array, kept: Kept) -> Array:
-    """A value that was found for `kept`, with the derivative that it has there."""
-    del static, kept
-    return value
-
-
-@in_our_modes
-def _along_jvp(static: Static, primals: tuple[Array, Kept], tangents: tuple[Any, Kept]):
-    return _along(static, *primals), _pushed(static, primals[1], tangents[1].operands)
-
-
-_along.defjvp(_along_jvp, symbolic_zeros=True)
-
-
 def _pushed(static: Static, kept: Kept, tangents: Operands) -> Array:
     """The tangent of the distances, for which reverse mode has a transposition of its own."""
-    asked = tuple(not isinstance(tangent, SymbolicZero) for tangent in tangents)
+    asked = tuple(not isinstance(one, SymbolicZero) for one in tangents)
     if not any(asked):
         return jnp.zeros_like(kept.spoiled)
-    there = Form(_Push(static, asked, plain=False), _Push(static, asked, plain=True))
-    back = Form(_Pull(static, asked, plain=False), _Pull(static, asked, plain=True))
-    arguments = [one for one, wanted in zip(tangents, asked, strict=True) if wanted]
-    return linear(there, back, kept, arguments)[0]
+    return tangent(_Push(static, asked), _Pull(static, asked), kept, tangents)
 
 
-@dataclass(frozen=True)
-class _Push:
-    """From tangents of the operands to that of the distances.
-
-    Attributes:
-        static: of the call.
-        asked: which of the operands have a tangent.
-        plain: whether it must be differentiable.
-    """
-
-    static: Static
-    asked: tuple[bool, ...]
-    plain: bool
+class _Push(Rule):
+    """From tangents of the operands to that of the distances."""
 
     def __call__(self, kept: Kept, tangents: Sequence[Array]) -> list[Array]:
         operands, paths, spoiled = kept
@@ -135,20 +102,14 @@ class _Push:
         return [jnp.where(jnp.isfinite(spoiled), found, jnp.nan)]
 
 
-@dataclass(frozen=True)
-class _Pull:
-    """From cotangents of the distances to gradients of the operands; attributes as of `_Push`."""
-
-    static: Static
-    asked: tuple[bool, ...]
-    plain: bool
+class _Pull(Rule):
+    """From cotangents of the distances to gradients of the operands."""
 
     def __call__(self, kept: Kept, cotangents: Sequence[Array]) -> list[Array]:
         operands, paths, spoiled = kept
         backend = backend_of(self.static)
         (cotangent,) = cotangents
-        # The gradient of what is not a number is none either; what nobody asked for stays 0.
-        cotangent = jnp.where(jnp.isfinite(spoiled) | (cotangent == 0), cotangent, jnp.nan)
+        cotangent = heard(cotangent, spoiled)
         found: Sequence[Array | None]
         if self.plain:
             found = plain_gradients(wide(operands), backend.rows(operands, paths), cotangent)

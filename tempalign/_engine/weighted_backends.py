@@ -82,14 +82,19 @@ class _Xla:
         return arrays
 
     def distances(self, operands: Operands, decides: Decides, ends: Ends | None) -> Array:
+        if decides is None:  # no path is needed
+            return derivative.value(self.model, self._lanes(wide(operands), ends))
         return self.paths(operands, decides, ends)[0]
 
     def paths(self, operands: Operands, decides: Decides, ends: Ends | None) -> tuple[Array, Paths]:
         live = wide(operands)
         chooser = live if decides is None else wide(Operands(operands.x, *decides))
-        lanes = Lanes(local_costs(chooser), ends, None, None, None)
-        value, rows = derivative.path(self.model, lanes)
+        value, rows = derivative.path(self.model, self._lanes(chooser, ends))
         return (value if decides is None else path_cost(live, rows)), (rows,)
+
+    def _lanes(self, operands: Operands, ends: Ends | None) -> Lanes:
+        cost = costs.weighted_manhattan(*operands)
+        return Lanes(cost.reshape(cost.shape[:2] + (-1,)), ends, None, None, None)
 
     def tangents(self, operands: Operands, paths: Paths, moved: Tangents) -> Array:
         return path_tangents(wide(operands), paths[0], moved)
@@ -306,9 +311,3 @@ def wide(operands: Operands) -> Operands:
     """The operands in the dtype that is computed in."""
     dtype = wide_dtype(*operands)
     return Operands(*(operand.astype(dtype) for operand in operands))
-
-
-def local_costs(operands: Operands) -> Array:
-    """Costs ``[n, m, S*A*C]`` of all cells."""
-    cost = costs.weighted_manhattan(*operands)
-    return cost.reshape(cost.shape[:2] + (-1,))
