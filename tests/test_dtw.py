@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tempalign
+from tempalign._engine import modes, windows
+from tempalign._engine.model import Model, Move, Window
 
 COSTS = ("sqeuclidean", "euclidean", "manhattan", "cosine")
 # Both orientations of the recurrence (it puts the shorter side in rows), and all degenerate ones.
@@ -238,3 +240,21 @@ def test_long_sequences():
     expected, _ = oracles.loop_dtw(oracles.local_cost(x, y, "sqeuclidean"), True)
     for a, b in ((x, y), (y, x)):
         np.testing.assert_allclose(tempalign.dtw(a, b), expected, rtol=1e-5)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=6),
+    band=st.none() | st.integers(0, 5),
+    slope=st.none() | st.fractions(1, 4, max_denominator=3),
+    diagonal=st.booleans(),
+)
+def test_the_quick_look_for_a_path_says_what_the_sweep_says(sizes, band, slope, diagonal):
+    # Masks that forbid nothing make the sweep look at every cell.
+    window = Window(band=band, slope=slope)
+    model = Model(diagonal=Move() if diagonal else Move("never"), window=window)
+    sizes = np.array(sizes)
+    most = tuple(int(size) for size in sizes.max(axis=0))
+    nothing = np.ones((len(sizes), *most), bool)
+    with modes.our_modes():
+        swept = windows._has_path(model, window, sizes, nothing, most)
+        np.testing.assert_array_equal(windows._has_path(model, window, sizes, None, most), swept)

@@ -81,7 +81,7 @@ long long hard_of(int features, int steps) {
         const V<T> above = k ? near[k ? k - 1 : 0] : top;
         const V<T> up = shifted ? L::shift(near[k], above) : above;
         I<T> code = {};
-        near[k] = Plain<T>::template next<fused>(cost[k], up, near[k], far[k], path ? &code : nullptr);
+        near[k] = Plain<T>::template next<fused, shifted>(cost[k], up, near[k], far[k], path ? &code : nullptr);
         far[k] = up;  // where the diagonal move comes from in the next step
         if constexpr (path) moves[k] = written<T>(moves[k], code);
       }

@@ -70,25 +70,41 @@ __attribute__((noinline)) void strip_costs(const T* xs, const T* ys, size_t stri
     }
 }
 
-// Costs of H rows of pairs side by side in columns j .. j + count - 1, out [count][H] vectors.
-// `x` is [H][F] of one sequence (shared), or [H][F] vectors; `y` [m][F] vectors.
-template <class T, Cost cost, int H, bool shared>
-__attribute__((noinline)) void rows_costs(const T* x, const T* y, int features, int j, int count, T* out) {
+// Costs of H rows of pairs side by side in C columns from j, out [C][H] vectors.
+template <class T, Cost cost, int H, bool shared, int C>
+TA_INLINE void tile_costs(const T* x, const T* y, int features, T* out) {
   using L = Lanes<T>;
   using V = typename L::V;
-  for (int c = 0; c < count; c++) {
-    V total[H] = {};
-    const T* of_column = y + size_t(j + c) * features * L::size;
-    for (int f = 0; f < features; f++) {
-      const V b = L::load(of_column + size_t(f) * L::size);
+  V total[C][H] = {};
+  for (int f = 0; f < features; f++) {
+    V of_column[C];
+    TA_UNROLL
+    for (int c = 0; c < C; c++) of_column[c] = L::load(y + (size_t(c) * features + f) * L::size);
+    TA_UNROLL
+    for (int r = 0; r < H; r++) {
+      const size_t at = size_t(r) * features + f;
+      const V of_row = shared ? L::all(x[at]) : L::load(x + at * L::size);
       TA_UNROLL
-      for (int r = 0; r < H; r++) {
-        const size_t at = size_t(r) * features + f;
-        total[r] = Terms<L, cost>::add(total[r], shared ? L::all(x[at]) : L::load(x + at * L::size), b);
-      }
+      for (int c = 0; c < C; c++) total[c][r] = Terms<L, cost>::add(total[c][r], of_row, of_column[c]);
     }
-    for (int r = 0; r < H; r++) L::store(out + (size_t(c) * H + r) * L::size, Terms<L, cost>::done(total[r]));
   }
+  TA_UNROLL
+  for (int c = 0; c < C; c++)
+    TA_UNROLL
+    for (int r = 0; r < H; r++) L::store(out + (size_t(c) * H + r) * L::size, Terms<L, cost>::done(total[c][r]));
+}
+
+constexpr int kTogether = 3;  // columns whose costs share what is loaded of the rows
+
+// The same of any number of columns. `x` is [H][F] of one sequence (shared), or [H][F] vectors; `y` [m][F]
+// vectors.
+template <class T, Cost cost, int H, bool shared>
+__attribute__((noinline)) void rows_costs(const T* x, const T* y, int features, int j, int count, T* out) {
+  constexpr size_t lanes = Lanes<T>::size;
+  const T* from = y + size_t(j) * features * lanes;
+  int c = 0;
+  for (; c + kTogether <= count; c += kTogether) tile_costs<T, cost, H, shared, kTogether>(x, from + c * features * lanes, features, out + c * H * lanes);
+  for (; c < count; c++) tile_costs<T, cost, H, shared, 1>(x, from + c * features * lanes, features, out + c * H * lanes);
 }
 
 }  // namespace tempalign::TA_LEVEL

@@ -126,7 +126,7 @@ constexpr size_t kMostBlockStates = 1 << 20;
 template <class T, class Pool>
 void one_by_one(const Pool& pool, int threads, const Grid<T>& grid, int64_t pairs) {
   const Level<T>& level = best<T>();
-  const double cells = double(grid.problem.n) * grid.problem.m;
+  const double cells = cells_in(grid.problem.model.window, grid.problem.n, grid.problem.m);
   const bool follow = threads > 1 && cells >= kWorthFollowing && pairs < 2 * threads;
   auto alone = [&](int64_t flat) {
     const Pair<T> pair = grid.pair(flat);
@@ -194,7 +194,7 @@ void evaluate(const Pool& pool, Grid<T>& grid) {
   const Problem<T>& problem = grid.problem;
   const int64_t pairs = grid.axes.count();
   grid.scan();
-  const double work = double(pairs) * problem.n * problem.m * (grid.given() ? 1 : problem.features);
+  const double work = double(pairs) * cells_in(problem.model.window, problem.n, problem.m) * (grid.given() ? 1 : problem.features);
   const int threads = work < kWorthSharing ? 1 : pool.threads();
   const int64_t lanes = level.lanes, c = grid.axes.size[grid.axes.rank - 1];
   const size_t table = problem.path ? size_t(problem.n) * problem.m / 16 * lanes * sizeof(T) : 0;

@@ -20,13 +20,18 @@ struct Plain {
   using I = typename L::I;
 
   // Squared differences of one feature are added in the same step (`squared`: the difference).
-  template <bool squared>
+  // `row_last`: of the neighbours, that in the row above is known last, else that in the column before:
+  // what follows from it must not wait for more than it has to.
+  template <bool squared, bool row_last>
   static V next(V cost, V row, V column, V diagonal, I* code) {
-    const V straight = L::minimum(column, row);
-    const V best = L::minimum(diagonal, straight);
+    V best;
     if (code) {
+      const V straight = L::minimum(column, row);
+      best = L::minimum(diagonal, straight);
       const I step = (row < column) & kRow;
       *code = L::select(straight < diagonal, step, L::all_of(kDiagonal));
+    } else {
+      best = row_last ? L::minimum(row, L::minimum(column, diagonal)) : L::minimum(column, L::minimum(row, diagonal));
     }
     if constexpr (squared) return L::fma(cost, cost, best);
     return best + cost;

@@ -76,27 +76,52 @@ struct Range {
   int first, last;
 };
 
+template <class Wide>
+TA_INLINE Wide floor_of(Wide a, Wide b) {
+  return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+template <class Wide>
+TA_INLINE Wide ceil_of(Wide a, Wide b) {
+  return -floor_of<Wide>(-a, b);
+}
+
 static inline Range columns_of(const Window& window, int i, int n, int m) {
-  using Wide = __int128;
   Range found{0, m - 1};
   if (window.is_open() || n == 1 || m == 1) return found;
-  const Wide down = n - 1, right = m - 1;
-  auto floor_of = [](Wide a, Wide b) { return a >= 0 ? a / b : -((-a + b - 1) / b); };
-  auto ceil_of = [&](Wide a, Wide b) { return -floor_of(-a, b); };
-  auto narrow = [&](Wide first, Wide last) {
+  auto narrow = [&](auto first, auto last) {
     if (first > found.first) found.first = int(first > m ? m : first);
     if (last < found.last) found.last = int(last < -1 ? -1 : last);
   };
   if (window.band >= 0) {
-    const Wide radius = Wide(window.band) * (down < right ? down : right);
-    narrow(ceil_of(Wide(i) * right - radius, down), floor_of(Wide(i) * right + radius, down));
+    const int64_t down = n - 1, right = m - 1, at = i * right;
+    if (down == right) {
+      narrow(int64_t(i) - window.band, int64_t(i) + window.band);
+    } else {
+      const int64_t radius = window.band * (down < right ? down : right);
+      narrow(ceil_of(at - radius, down), floor_of(at + radius, down));
+    }
   }
   if (window.slope_up) {
+    using Wide = __int128;
+    const Wide down = n - 1, right = m - 1;
     const Wide up = window.slope_up, by = window.slope_by, here = Wide(i) * right, left = (down - i) * right;
-    narrow(ceil_of(here * by, down * up), floor_of(here * up, down * by));
-    narrow(right - floor_of(left * up, down * by), right - ceil_of(left * by, down * up));
+    narrow(ceil_of<Wide>(here * by, down * up), floor_of<Wide>(here * up, down * by));
+    narrow(right - floor_of<Wide>(left * up, down * by), right - ceil_of<Wide>(left * by, down * up));
   }
   return found;
+}
+
+// About how many cells paths may visit, by some of the rows.
+static inline double cells_in(const Window& window, int n, int m) {
+  if (window.is_open()) return double(n) * m;
+  const int looks = n < 16 ? n : 16;
+  double found = 0;
+  for (int k = 0; k < looks; k++) {
+    const Range range = columns_of(window, int((2 * int64_t(k) + 1) * n / (2 * looks)), n, m);
+    if (range.last >= range.first) found += range.last - range.first + 1;
+  }
+  return found / looks * n;
 }
 
 }  // namespace tempalign

@@ -85,11 +85,10 @@ def missing() -> str | None:
 
 def refuses(model: Model, operands: Any = None) -> str | None:
     """Why native code cannot serve a model and operands, or None."""
-    of_function = model.soft and callable(model.cost)  # its matrix is made by XLA, and given
+    of_function = callable(model.cost)  # its matrix is made by XLA, and given
     weighted = model.cost == "weighted_manhattan"  # which has operations of its own
     if model.cost not in COSTS and not of_function and not weighted:
-        named = model.cost if isinstance(model.cost, str) else "a function as cost"
-        return f"it computes named costs and takes given ones, not {named}"
+        return f"it computes named costs and takes given ones, not {model.cost}"
     if any(move.array for move in model.moves):
         return "it knows one array of local costs"
     others = model.column, model.diagonal

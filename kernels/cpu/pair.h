@@ -13,8 +13,10 @@
 namespace tempalign::TA_LEVEL {
 
 constexpr int kSteps = kMoves;  // anti-diagonals whose costs are computed, and moves stored, together
-constexpr int kTall = TA_BYTES == 64 ? 8 : 4;  // vectors of a strip, where costs are fused
+constexpr int kTall = 8;  // vectors of a strip, where costs are fused
 constexpr int kUsual = 4;
+constexpr int kAhead = 4 * kSteps;  // columns that the strip above has in hand: asking for each is slow
+constexpr int kApart = 16;  // words between what strips tell each other, so that each is in a cache line of its own
 
 // A table of moves that takes more than this is not kept whole, see `wave_end`.
 constexpr size_t kMostTable = size_t(1) << 28;
@@ -36,7 +38,7 @@ struct Wave {
   int strips;
   size_t stride, origin;
   Strip* strip;
-  int* progress;        // columns of a strip's last row that are done
+  int* progress;        // columns of a strip's last row that are done, `kApart` for each strip
   T* ys;                // [F][stride], reversed
   T* top;               // [m], the row above the strip that is worked on
   T* last_column;       // [n], null if paths end in the last row
@@ -73,10 +75,8 @@ size_t divide(const Wave<T>& wave, Strip* strip, int* count) {
   int s = 0;
   for (int first = 0; first < pair.n; s++) {
     const int left = pair.n - first;
-    int vectors = wave.fused && left >= kTall * lanes ? kTall : left > lanes ? kUsual : 1;
+    const int vectors = wave.fused && left >= kTall * lanes ? kTall : left > lanes ? kUsual : 1;
     const Range begin = columns_of(window, first, pair.n, pair.m);
-    // Of a narrow band a tall strip would compute little that counts.
-    if (!window.is_open() && begin.last - begin.first < 4 * lanes) vectors = 1;
     const int rows = vectors * lanes, last = (left < rows ? left : rows) - 1;
     const Range end = columns_of(window, first + last, pair.n, pair.m);
     const int from = begin.first < pair.m ? begin.first : pair.m - 1;
@@ -97,7 +97,7 @@ size_t lay_out(Wave<T>* wave, char* base) {
   Layout<T> layout{base};
   layout.template take<Wave<T>>(1);
   wave->strip = layout.template take<Strip>(most_strips<T>(pair.n));
-  wave->progress = layout.template take<int>(most_strips<T>(pair.n));
+  wave->progress = layout.template take<int>(size_t(most_strips<T>(pair.n)) * kApart);
   const size_t rows = size_t(kTall > kUsual ? kTall : kUsual) * Lanes<T>::size, pad = rows + kSteps + 16;
   wave->stride = pair.m + pad + rows;
   wave->origin = pad + pair.m - 1;
@@ -150,7 +150,7 @@ int wave_begin(const Problem<T>& problem, const Pair<T>& pair, void* scratch) {
   Wave<T>& wave = *static_cast<Wave<T>*>(scratch);
   wave = describe(problem, pair);
   lay_out(&wave, static_cast<char*>(scratch));
-  for (int s = 0; s < wave.strips; s++) wave.progress[s] = 0;
+  for (int s = 0; s < wave.strips; s++) wave.progress[size_t(s) * kApart] = 0;
   for (int j = -1; j < pair.m; j++) wave.top[j] = kInfinite<T>;
   if (wave.last_column)
     for (int i = 0; i < pair.n; i++) wave.last_column[i] = kInfinite<T>;
@@ -165,9 +165,11 @@ int wave_begin(const Problem<T>& problem, const Pair<T>& pair, void* scratch) {
   return wave.strips;
 }
 
-// Waits until the strip above has so many columns; only for strips that somebody works on.
-inline __attribute__((always_inline)) void wait_for(const int* progress, int columns) {
-  for (int spins = 0; __atomic_load_n(progress, __ATOMIC_ACQUIRE) < columns; spins++) {
+// Waits until the strip above has so many columns, and returns how many it has; only for strips that
+// somebody works on.
+inline __attribute__((always_inline)) int wait_for(const int* progress, int columns) {
+  int found;
+  for (int spins = 0; (found = __atomic_load_n(progress, __ATOMIC_ACQUIRE)) < columns; spins++) {
     if (spins < 4096) {
 #if defined(__x86_64__)
       __builtin_ia32_pause();
@@ -176,6 +178,7 @@ inline __attribute__((always_inline)) void wait_for(const int* progress, int col
       sched_yield();
     }
   }
+  return found;
 }
 
 template <class T, bool fused, bool plain, bool path, int K>
@@ -233,14 +236,17 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
 
   alignas(64) T costs[fused ? 1 : kSteps * rows];
   alignas(64) T lane[rows];
-  T above[kSteps + 1];
-  T before = kInfinite<T>;
+  T above[kSteps];
+  int seen = 0;  // columns that the strip above is known to have
 
   for (int p = strip.begin; p < end; p += kSteps) {
     const int steps = end - p < kSteps ? end - p : kSteps;
-    if (above_done) wait_for(above_done, p + steps < m ? p + steps : m);
+    if (above_done && seen < m && seen < p + steps) {
+      const int wanted = p + steps + kAhead;
+      seen = wait_for(above_done, wanted < m ? wanted : m);
+    }
     if (p == strip.begin) {
-      before = first == 0 && p == 0 && plain ? T(0) : top[p - 1];
+      far[0][0] = first == 0 && p == 0 && plain ? T(0) : top[p - 1];
       top[p - 1] = kInfinite<T>;  // what the strip above has there is out of this strip's reach, and the next's
     }
     for (int s = 0; s < steps; s++) above[s] = p + s < m ? top[p + s] : kInfinite<T>;
@@ -275,16 +281,17 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
         TA_UNROLL
         for (int k = K - 1; k >= 0; k--) {
           const V up = L::shift(near[k], k ? near[k ? k - 1 : 0] : L::all(above[s]));
-          const V diagonal = L::shift(far[k], k ? far[k ? k - 1 : 0] : L::all(before));
+          const V diagonal = far[k];
+          far[k] = up;
           I code = {};
           if constexpr (fused) {
             const V difference = x0[k] - L::load(wave.ys + wave.origin + k * L::size - (p + s));
-            next[k] = Plain<T>::template next<true>(difference, up, near[k], diagonal, path ? &code : nullptr);
+            next[k] = Plain<T>::template next<true, true>(difference, up, near[k], diagonal, path ? &code : nullptr);
           } else {
             V cost = L::load(costs + s * rows + k * L::size);
             if (windowed) cost = L::select((column[k] >= low[k]) & (column[k] <= high[k]), cost, L::all(kInfinite<T>));
             if constexpr (plain) {
-              next[k] = Plain<T>::template next<false>(cost, up, near[k], diagonal, path ? &code : nullptr);
+              next[k] = Plain<T>::template next<false, true>(cost, up, near[k], diagonal, path ? &code : nullptr);
             } else {
               const I in_first = column[k] == 0;
               const I here = (in_first & enters[k]) | (k ? I{} : begins);
@@ -295,11 +302,7 @@ void run_strip(Wave<T>& wave, const Strip& strip, const int* above_done, int* do
           if constexpr (!fused) column[k] += 1;
         }
         TA_UNROLL
-        for (int k = 0; k < K; k++) {
-          far[k] = near[k];
-          near[k] = next[k];
-        }
-        before = above[s];
+        for (int k = 0; k < K; k++) near[k] = next[k];
         const int j = p + s - last;
         if (j >= 0 && j < m) {
           if (full) {
@@ -352,15 +355,16 @@ template <class T>
 void wave_strip(void* scratch, int s) {
   Wave<T>& wave = *static_cast<Wave<T>*>(scratch);
   const Strip& strip = wave.strip[s];
-  const int* above = s ? wave.progress + s - 1 : nullptr;
+  int* done = wave.progress + size_t(s) * kApart;
+  const int* above = s ? done - kApart : nullptr;
   if (wave.kept && s % wave.part == 0) {
     // The whole row above is wanted: that of a part is kept for when it is worked on again.
     if (above) wait_for(above, 1 << 30);
     T* kept = wave.kept + size_t(s / wave.part) * (wave.pair.m + 1);
     for (int j = -1; j < wave.pair.m; j++) kept[j + 1] = wave.top[j];
   }
-  if (wave.table && !wave.kept) return run_with_height<T, true>(wave, strip, above, wave.progress + s, wave.table + strip.table, 1 << 30);
-  run_with_height<T, false>(wave, strip, above, wave.progress + s, nullptr, 1 << 30);
+  if (wave.table && !wave.kept) return run_with_height<T, true>(wave, strip, above, done, wave.table + strip.table, 1 << 30);
+  run_with_height<T, false>(wave, strip, above, done, nullptr, 1 << 30);
 }
 
 // The move by which the path came to a cell of a strip.

@@ -95,9 +95,15 @@ void run_rows(const Side<T>& side, int first) {
 
   const T* x = side.shared_x ? side.shared_x + size_t(first) * features : side.packed_x ? side.packed_x + size_t(first) * features * lanes : nullptr;
   alignas(64) T costs[fused ? 1 : kColumns * H * lanes];
+  V x0[H] = {};
+  if constexpr (fused)
+    for (int r = 0; r < H; r++) x0[r] = side.shared_x ? L::all(x[r]) : L::load(x + size_t(r) * lanes);
 
-  for (int j = begin; j < end; j += kColumns) {
-    const int count = end - j < kColumns ? end - j : kColumns;
+  constexpr int most = fused && !path ? 1 << 30 : kColumns;  // nothing is prepared or written for each few columns
+  const uint8_t* ends = side.last_column ? side.ends : nullptr;
+  T* const row = side.row;
+  for (int j = begin; j < end;) {
+    const int count = end - j < most ? end - j : most;
     if constexpr (!fused) {
       if (model.cost == Cost::given) {
         for (int l = 0; l < lanes; l++) {
@@ -126,7 +132,7 @@ void run_rows(const Side<T>& side, int first) {
     typename L::Word moves[H] = {};
     for (int c = 0; c < count; c++) {
       const int column = j + c;
-      T* state = side.row + size_t(column) * lanes;
+      T* state = row + size_t(column) * lanes;
       V up = L::load(state), diagonal = before;
       before = up;
       V y = {};
@@ -137,13 +143,13 @@ void run_rows(const Side<T>& side, int first) {
         I code = {};
         V here;
         if constexpr (fused) {
-          const V difference = (side.shared_x ? L::all(x[r]) : L::load(x + size_t(r) * lanes)) - y;
-          here = Plain<T>::template next<true>(difference, up, left[r], diagonal, path ? &code : nullptr);
+          const V difference = y - x0[r];
+          here = Plain<T>::template next<true, false>(difference, up, left[r], diagonal, path ? &code : nullptr);
         } else {
           V cost = L::load(costs + (c * H + r) * lanes);
           if (side.windowed) cost = L::select((low[r] <= column) & (high[r] >= column), cost, L::all(kInfinite<T>));
           if constexpr (plain) {
-            here = Plain<T>::template next<false>(cost, up, left[r], diagonal, path ? &code : nullptr);
+            here = Plain<T>::template next<false, false>(cost, up, left[r], diagonal, path ? &code : nullptr);
           } else {
             const int i = first + r;
             const bool begins = (i == 0 && column == 0) || (column == 0 && model.begin.x && Opening::within(i, model.begin.x)) ||
@@ -156,13 +162,17 @@ void run_rows(const Side<T>& side, int first) {
         up = left[r] = here;
       }
       L::store(state, up);
-      if (side.last_column && side.ends[column])
-        for (int r = 0; r < H; r++)
+      if (ends && ends[column])
+        for (int r = 0; r < H; r++) {
+          T states[lanes];
+          L::store(states, left[r]);
           for (int l = 0; l < lanes; l++)
-            if (side.pairs[l].m - 1 == column && first + r < side.pairs[l].n) side.last_column[size_t(first + r) * lanes + l] = left[r][l];
+            if (side.pairs[l].m - 1 == column && first + r < side.pairs[l].n) side.last_column[size_t(first + r) * lanes + l] = states[l];
+        }
     }
     if constexpr (path)
       for (int r = 0; r < H; r++) L::store_of(side.table + (first + r) * side.table_row + size_t(j) / kMoves * lanes, flushed<T>(moves[r], count));
+    j += count;
   }
 }
 

@@ -24,9 +24,11 @@ from tempalign._engine.handed import (
     OnXla,
     Present,
     Static,
+    costs_made_outside,
     divided,
     moved_to,
     prices_of,
+    with_given_costs,
 )
 from tempalign._engine.model import Model
 from tempalign._engine.modes import in_our_modes
@@ -57,32 +59,35 @@ class Kept(NamedTuple):
 @compiled("model", "xla")
 def value(model: Model, operands: Operands, xla: OnXla) -> Array:
     """Minimal path costs ``[S, A, C]``."""
-    return _value(Static(model, xla), *_divided(model, operands))
+    static, given, fixed, pairs = _divided(model, operands, xla)
+    return _value(static, given, fixed).reshape(pairs)
 
 
 @compiled("model", "xla")
 def path(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array]:
     """Minimal path costs ``[S, A, C]``, differentiable, and paths as ``rows [S, A, C, P]``."""
-    return _path(Static(model, xla), *_divided(model, operands))
+    static, given, fixed, pairs = _divided(model, operands, xla)
+    found, rows = _path(static, given, fixed)
+    return found.reshape(pairs), rows.reshape(*pairs, *rows.shape[3:])
 
 
 @compiled("model", "xla")
 def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array, Array]:
     """Minimal path costs, differentiable, paths as matrices ``[S, A, C, n, m]``, and no entropy."""
-    given, fixed = _divided(model, operands)
-    found, rows = _path(Static(model, xla), given, fixed)
-    n, m = sizes(model, given)
+    static, given, fixed, pairs = _divided(model, operands, xla)
+    found, rows = _path(static, given, fixed)
+    n, m = sizes(static.model, given)
     lengths = fixed.lengths
     visits = native.call(
         "cells",
-        model,
+        static.model,
         [*alike((rows, lax.stop_gradient(found), *(lengths or ())))],
         [((*rows.shape[:3], n, m), found.dtype)],
         Cells(n, m),
         has_lengths=lengths is not None,
     )[0]
     nothing = jnp.where(jnp.isfinite(lax.stop_gradient(found)), 0, jnp.nan).astype(found.dtype)
-    return found, visits, nothing
+    return found.reshape(pairs), visits.reshape(*pairs, n, m), nothing.reshape(pairs)
 
 
 @compiled("model", "xla")
@@ -102,7 +107,10 @@ def aligned_sums(
         Costs, and ``[S, A, n, G]``, each cell of a path as often as the distance counts its cost.
         Neither has a derivative.
     """
-    given, fixed = _divided(model, operands)
+    x, y, prices, fixed = divided(
+        model, operands
+    )  # the frames that are summed stand beside x and y
+    given = Given(x, y, prices)
     found, rows = _find(Static(model, xla), given, fixed, rows=True)
     # Under 1 - <x, y> the gradient in x is minus just that.
     nothing = jnp.zeros_like(frames, shape=(*given.x.shape[:3], frames.shape[-1]))
@@ -111,9 +119,15 @@ def aligned_sums(
     return found, pull(*lax.stop_gradient((kept, [-weights])))[0]
 
 
-def _divided(model: Model, operands: Operands) -> tuple[Given, Fixed]:
+def _divided(
+    model: Model, operands: Operands, xla: OnXla
+) -> tuple[Static, Given, Fixed, tuple[int, ...]]:
+    """What the library takes, and S, A and C of the results."""
+    pairs: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
+    if costs_made_outside(model, operands):
+        model, operands, pairs = with_given_costs(model, operands)
     x, y, prices, fixed = divided(model, operands)
-    return Given(x, y, prices), fixed
+    return Static(model, xla), Given(x, y, prices), fixed, pairs
 
 
 def _find(static: Static, given: Given, fixed: Fixed, rows: bool) -> list[Array]:

@@ -26,6 +26,7 @@ from tempalign._engine.handed import (
     OnXla,
     Present,
     Static,
+    costs_made_outside,
     divided,
     moved_to,
     with_given_costs,
@@ -86,7 +87,7 @@ def _divided(
     gamma = operands.gamma
     assert gamma is not None
     pairs: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
-    if callable(model.cost):
+    if costs_made_outside(model, operands):
         model, operands, pairs = with_given_costs(model, operands)
     x, y, prices, fixed = divided(model, operands)
     good = derivative.is_temperature(gamma)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tempalign._engine.integers import multiply_divide
-from tempalign._engine.model import Model, Window
+from tempalign._engine.model import Model, Opening, Window
 from tempalign._types import Array
 
 
@@ -210,6 +210,10 @@ def _has_path(
             made = ranges(window, rows, jnp.asarray(n[:, 0]), jnp.asarray(m[:, 0]), most)
             assert made is not None
             bounds = [np.asarray(bound) for bound in made]
+    closed = model.begin == Opening() == model.end
+    straight = model.row.allowed == "everywhere" == model.column.allowed
+    if bounds is not None and masks is None and closed and straight:
+        return _follows(bounds[0], bounds[1], sizes, model.diagonal.allowed != "never")
     for i in range(int(n.max(initial=0))):
         allowed = (column < m) & (i < n) & everywhere
         if bounds is not None:
@@ -238,3 +242,17 @@ def _has_path(
         ended |= (i == n - 1) & within(m - 1 - column, model.end.y)
         found |= np.any(reached & ended, axis=1)
     return found
+
+
+def _follows(first: np.ndarray, last: np.ndarray, sizes: np.ndarray, diagonal: bool) -> np.ndarray:
+    """Whether paths find from row to row of a window, bool ``[B]``; n steps instead of n m.
+
+    Both bounds ``[rows, B]`` grow with the row, so where steps in rows and columns are allowed a
+    path can keep to the leftmost cells: it needs them to touch the row before.
+    """
+    n, m = sizes[:, 0], sizes[:, 1]
+    row = np.arange(len(first))[:, None]
+    meets = first[1:] <= last[:-1] + int(diagonal)
+    through = np.all((row >= n) | (first <= last), axis=0) & np.all((row[1:] >= n) | meets, axis=0)
+    ends = last[n - 1, np.arange(len(sizes))] >= m - 1
+    return through & (first[0] <= 0) & ends

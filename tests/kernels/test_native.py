@@ -62,6 +62,32 @@ def test_values_and_paths_are_those_of_xla(seed):
         chex.assert_trees_all_equal(*paths)
 
 
+def sum_of_fourth_powers(x, y):
+    """A cost of the caller's own."""
+    return jnp.sum(jnp.abs(x[..., :, None, :] - y[..., None, :, :]) ** 4, axis=-1)
+
+
+@needs_native
+@pytest.mark.parametrize("cost", ["cosine", sum_of_fourth_powers])
+@pytest.mark.parametrize("pairs", [(3, 2), (0, 2)], ids=str)
+def test_costs_made_by_xla(cost, pairs):
+    """Of functions, and cosines of features so many that a product of matrices is quicker."""
+    x, y = (RANDOM.normal(size=(3, n, 64)).astype(np.float32) for n in (5, 4))
+    x, y = x[: pairs[0], None], y[None, : pairs[1]]
+
+    def everything(x, y, implementation):
+        run = partial(tempalign.dtw, cost=cost, open_end="y", implementation=implementation)
+        gradient = jax.value_and_grad(lambda x: jnp.sum(run(x, y) ** 2))(x)
+        path = tempalign.dtw_path(x, y, cost=cost, implementation=implementation)
+        visits = tempalign.dtw_alignment(x, y, cost=cost, implementation=implementation)
+        return gradient, path, visits, run(x, y, x_lengths=np.array([[5], [2], [4]])[: len(x)])
+
+    run = jax.jit(everything, static_argnums=2)
+    chex.assert_trees_all_close(run(x, y, "native"), run(x, y, "xla"), rtol=1e-4, atol=1e-4)
+    assert "runs on native" in tempalign.explain("dtw", x, y, cost=cost)
+    assert "custom_call @tempalign_value" in run.lower(x, y, "native").as_text()
+
+
 @needs_native
 @pytest.mark.parametrize(
     ("shape", "options"),
@@ -229,7 +255,6 @@ def test_it_refuses_by_description():
     plain = model.Model()
     assert native.refuses(plain) is None
     for other, reason in (
-        (plain.replace(cost=lambda x, y: x @ y.T), "not a function as cost"),
         (plain.replace(cost="weighted_euclidean"), "not weighted_euclidean"),
         (plain.replace(column=model.Move(allowed="first_column")), "does not know these moves"),
         (plain.replace(row=model.Move(array=1)), "one array of local costs"),
