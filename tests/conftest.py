@@ -1,10 +1,16 @@
 """Settings for the whole suite: seeded, CPU unless asked otherwise, strict where it is free."""
 
+import math
 import os
+import zlib
+from collections import defaultdict
 from pathlib import Path
 
 # Set before jax is imported; `pytest -m gpu` runs with JAX_PLATFORMS=cuda from outside.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Nearly all of the suite's time is compilation, and a third of that the optimisations of LLVM. Files
+# whose subject is what an optimised program computes say `OPTIMIZED = True`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
 import jax
@@ -18,8 +24,8 @@ from tempalign._engine import modes
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Nearly all of the suite's time is compilation. Programs are kept, so that a second run takes a
-# third of the first one's; whatever a program depends on is in its key.
+# Programs are kept, so that a second run takes a third of the first one's; whatever a program
+# depends on is in its key.
 if not jax.config.jax_compilation_cache_dir:
     kept = Path(__file__).parents[1] / ".pytest_cache" / "programs"
     jax.config.update("jax_compilation_cache_dir", str(kept))
@@ -44,20 +50,37 @@ hypothesis.settings.load_profile("tempalign")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a suite that several implementations inherit, a class says what is slow for it."""
+    """What is slow beside what is marked so.
+
+    Of a suite that several implementations inherit, a class says what is slow for it. Of a test with
+    the marker `one_in(k)` a k-th of the cases is run by default, drawn by their names, so the same
+    ones each time, and the others are slow.
+    """
+    cases = defaultdict(list)
     for item in items:
         if getattr(item, "originalname", None) in getattr(item.cls, "SLOW", ()):
+            item.add_marker(pytest.mark.slow)
+        elif item.get_closest_marker("one_in") and not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for some in cases.values():
+        some.sort(key=lambda item: zlib.crc32(item.name.encode()))
+        count = math.ceil(len(some) / some[0].get_closest_marker("one_in").args[0])
+        for item in some[count:]:
             item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def programs_of_one_file():
-    """Compiled programs are let go after each file.
+def programs_of_one_file(request):
+    """Compiled programs are let go after each file, and optimised for those that ask for it.
 
     A process may map so many pieces of memory and no more (``vm.max_map_count``), and the compiler
     crashes when the thousands of programs of the whole suite have used them up.
     """
+    before = jax.config.jax_disable_most_optimizations
+    if getattr(request.module, "OPTIMIZED", False):
+        jax.config.update("jax_disable_most_optimizations", False)
     yield
+    jax.config.update("jax_disable_most_optimizations", before)
     jax.clear_caches()
 
 

@@ -120,6 +120,7 @@ class ModelSuite:
             name, soft, "alignment", cost, 0.4, implementation=self.implementation, **options
         )
 
+    @pytest.mark.one_in(3)
     @pytest.mark.parametrize(
         ("name", "soft"),
         [*((name, True) for name in MODELS), *((name, False) for name in HARD)],
@@ -182,6 +183,7 @@ class ModelSuite:
         assert not np.any(gradient[0, 3:])
         assert not np.any(gradient[0, :, 2:])
 
+    @pytest.mark.one_in(3)
     @ALL
     @settings(max_examples=10)
     @given(SEEDS)
@@ -206,6 +208,7 @@ class ModelSuite:
             assert path[end] == 1
             assert path[-1, sum(end) - len(one) + 1] == 0
 
+    @pytest.mark.one_in(3)
     @pytest.mark.parametrize(
         "name",
         ["plain", "odd_weights", "begin_both", "end_both", "windows", "everything", "tam_edge"],
@@ -269,6 +272,7 @@ class ModelSuite:
         assert np.isfinite(expected[0])
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-4)
 
+    @pytest.mark.one_in(2)
     @pytest.mark.parametrize(
         ("name", "cost", "soft"),
         [
@@ -376,6 +380,7 @@ class ModelSuite:
             self.alignment(name, soft, cost.mT, swapped).mT, straight, atol=1e-5
         )
 
+    @pytest.mark.one_in(2)
     @pytest.mark.parametrize(
         ("name", "soft"),
         [("no_diagonal_open", True), ("counted", False), ("windows", True), ("tam_paper", True)],

@@ -94,6 +94,7 @@ class WeightedDtwSuite:
         got = self.value_and_grads(*arrays, diagonal=diagonal)
         chex.assert_trees_all_close(got, per_pair(*arrays, diagonal), rtol=2e-5, atol=2e-5)
 
+    @pytest.mark.one_in(2)
     @pytest.mark.parametrize("diagonal", [False, True])
     @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 1), (3, 4), (4, 3)])
     def test_equals_every_path(self, shape, diagonal):
@@ -180,6 +181,7 @@ class WeightedDtwSuite:
         np.testing.assert_allclose(values, expected, rtol=1e-5)
         chex.assert_trees_all_close(gradients, totals, rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.one_in(3)
     @pytest.mark.parametrize(
         ("x_lead", "c_lead"),
         [

@@ -9,6 +9,8 @@ import pytest
 import tempalign
 from tempalign._engine import costs
 
+OPTIMIZED = True  # see conftest.py
+
 pytestmark = pytest.mark.usefixtures("our_modes")  # looks inside
 
 NAMES = costs.NAMES
@@ -31,6 +33,7 @@ def test_small_differences_of_large_numbers(cost, scale, difference):
             np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "features", [20, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 40))]
 )
@@ -94,6 +97,7 @@ def test_a_callable_may_not_return_complex_numbers():
         tempalign.dtw(x, x, cost=lambda x, y: (x - y.T) * 1j)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("size", [1e-30, 1e-25, 1.0, 1e20, 1e30])
 def test_cosine_of_vectors_of_any_size(size):
     x = (size * np.array([[1.0, 2.0, 3.0], [3.0, -1.0, 0.0]])).astype(np.float32)

@@ -102,6 +102,7 @@ def agree(found, expected, tolerance=1e-4):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("implementation", "options"),
     [

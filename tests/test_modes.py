@@ -74,6 +74,7 @@ def some(names):
     ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", some([*FUNCTIONS, *FIXED_FRAMES]))
 def test_a_symbolic_batch_is_exported(name):
     function = {**FUNCTIONS, **FIXED_FRAMES}[name]
@@ -90,6 +91,7 @@ def test_videos_of_a_symbolic_batch_are_exported():
     np.testing.assert_allclose(found, head(videos), rtol=1e-5)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", some(name for name in FUNCTIONS if name != "dtw_all_pairs"))
 def test_a_symbolic_number_of_frames_is_exported(name):
     found, expected = exported(FUNCTIONS[name], "b, t, 3"), FUNCTIONS[name](X)
@@ -103,6 +105,7 @@ def test_where_the_number_of_frames_must_be_known(name):
         exported(FIXED_FRAMES[name], "b, t, 3")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", [*FUNCTIONS, *FIXED_FRAMES])
 def test_no_mode_of_the_caller_changes_anything(name):
     function = {**FUNCTIONS, **FIXED_FRAMES}[name]

@@ -26,6 +26,7 @@ DISTANCES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("implementation", ["xla", "native", "pallas_interpret"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e10])
 def test_a_class_does_not_change_the_gradients_of_the_others(implementation, bad):
@@ -46,6 +47,7 @@ def test_a_class_does_not_change_the_gradients_of_the_others(implementation, bad
         np.testing.assert_array_equal(one[:2], other[:2])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", DISTANCES)
 def test_traced_lengths_out_of_range_give_nan_in_value_and_gradient(name):
     distance = DISTANCES[name]

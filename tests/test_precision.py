@@ -14,6 +14,8 @@ import pytest
 import tempalign
 from tempalign.kernels.cpu import native
 
+OPTIMIZED = True  # see conftest.py
+
 MODELS = {
     "plain": tempalign.soft_dtw_from_cost,
     "open_end": functools.partial(tempalign.soft_dtw_from_cost, open_end="y"),
@@ -42,6 +44,7 @@ NATIVE = pytest.param(
 )
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("implementation", ["xla", NATIVE])
 @pytest.mark.parametrize(("model", "shape"), CASES, ids=str)
 @pytest.mark.usefixtures("x64")

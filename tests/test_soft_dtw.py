@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import tempalign
 
+OPTIMIZED = True  # see conftest.py
+
 SHAPES = ((1, 1), (1, 4), (4, 1), (3, 3), (4, 6), (6, 4), (2, 15))
 DRAWN = st.tuples(
     st.sampled_from(SHAPES),

@@ -35,6 +35,7 @@ def sequences(n, m, features=4, seed=0):
     return (random.normal(size=(k, features)).astype(np.float32) for k in (n, m))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (3, 3), (4, 5), (5, 3)])
 @pytest.mark.usefixtures("x64")
@@ -119,6 +120,7 @@ def test_cosine_damping():
         chex.assert_tree_all_finite(gradient)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 @pytest.mark.parametrize("gamma", [0.0, 0.1])
 def test_all_pairs_lengths_and_padding(poison, gamma):

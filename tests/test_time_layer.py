@@ -25,6 +25,7 @@ def source(t, r, c, n, num_frames, arrangement):
     return t * n**2 + r * n + c
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 @pytest.mark.parametrize(("n", "num_frames"), [(1, 3), (2, 1), (2, 3), (3, 2)])
 @pytest.mark.parametrize("available", ["fewer", "as many", "more"])

@@ -45,6 +45,7 @@ def value_and_gradients(request):
     return compute
 
 
+@pytest.mark.one_in(2)
 def test_jit_and_vmap(value_and_gradients):
     expected = jax.jit(value_and_gradients)(X, Y, LENGTHS)
     chex.assert_tree_all_finite(expected)
@@ -56,6 +57,7 @@ MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("batch",))
 SHARDED, WHOLE = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "y_spec",
     [

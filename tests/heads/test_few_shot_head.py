@@ -71,6 +71,7 @@ def expected(matching, d, gamma, boundary):
     }[matching]()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("matching", "boundary"),
     [*((name, "paper") for name in MATCHINGS), ("tam", "edge"), ("tam_symmetric", "edge")],

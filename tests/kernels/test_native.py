@@ -114,6 +114,7 @@ def test_long_pairs(shape, options):
     np.testing.assert_array_equal(again, got)
 
 
+@pytest.mark.one_in(3)
 @needs_native
 @pytest.mark.parametrize(
     ("cost", "options"),
