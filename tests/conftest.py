@@ -8,8 +8,8 @@ from pathlib import Path
 
 # Set before jax is imported; `pytest -m gpu` runs with JAX_PLATFORMS=cuda from outside.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Nearly all of the suite's time is compilation, and a third of that the optimisations of LLVM. Files
-# whose subject is what an optimised program computes say `OPTIMIZED = True`.
+# Nearly all of the suite's time is compilation, and a third of that the optimisations of LLVM.
+# Files whose subject is what an optimised program computes say `OPTIMIZED = True`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
@@ -52,9 +52,9 @@ hypothesis.settings.load_profile("tempalign")
 def pytest_collection_modifyitems(items):
     """What is slow beside what is marked so.
 
-    Of a suite that several implementations inherit, a class says what is slow for it. Of a test with
-    the marker `one_in(k)` a k-th of the cases is run by default, drawn by their names, so the same
-    ones each time, and the others are slow.
+    Of a suite that several implementations inherit, a class says what is slow for it. Of a test
+    with the marker `one_in(k)` a k-th of the cases is run by default, drawn by their names, so the
+    same ones each time, and the others are slow.
     """
     cases = defaultdict(list)
     for item in items:
