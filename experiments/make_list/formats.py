@@ -40,7 +40,8 @@ def kinetics(settings: Settings) -> Iterator[Entry]:
     """Reads CSV files with the columns ``label,youtube_id,time_start,time_end,split``.
 
     A file of the disk is called ``<id>_<start>_<end>`` with six digits each, as the usual scripts
-    for downloading name it, or ``<id>``.
+    for downloading name it, or ``<id>``. Kinetics-400 and 700 were checked on single rows of the
+    published files, not on whole ones.
 
     Raises:
         UserError: a file cannot be read, lacks a column or a label, or has a split or time that is
@@ -60,7 +61,8 @@ def ssv2(settings: Settings) -> Iterator[Entry]:
     """Reads JSON lists of objects with ``id`` and ``template``; the label is the template.
 
     The template is written without its square brackets, as in the label map, an object of labels.
-    (What the lists call ``label`` is a caption, different for nearly every video.)
+    (What the lists call ``label`` is a caption, different for nearly every video.) Not checked on a
+    published file, only against public programs that read them.
 
     Raises:
         UserError: a file cannot be read or has another shape; a name without a split; labels that
@@ -98,7 +100,8 @@ def hmdb51(settings: Settings) -> Iterator[Entry]:
     """Reads the files ``<class>_test_split<fold>.txt`` of a folder.
 
     Their lines are ``<file> 1`` for a training video, 2 for a test video and 0 for one that this
-    split does not use.
+    split does not use. Not checked on a published file, only against the description that comes
+    with them and public programs that read them.
 
     Raises:
         UserError: no such folder or fold; a line of another form.
@@ -126,7 +129,8 @@ def ucf101(settings: Settings) -> Iterator[Entry]:
     """Reads ``classInd.txt``, ``trainlist0<fold>.txt`` and ``testlist0<fold>.txt`` of a folder.
 
     Lines are ``<number> <class>`` in the first, and ``<class>/<file>`` in the others, with the
-    number of the class behind it in those of training.
+    number of the class behind it in those of training. Checked on the published files of the first
+    two folds.
 
     Raises:
         UserError: no such folder or fold; a line of another form; a class that ``classInd.txt``
@@ -169,10 +173,9 @@ def msad(settings: Settings) -> Iterator[Entry]:
     lists, with train or test in their names, hold paths of features such as
     ``.../Assault_2_i3d.npy``; videos that the annotation lacks are normal, and are called so.
 
-    The videos are given on request only, so this was not checked against the files themselves: the
-    form of the lists is that of the authors' repository, the form of the annotation that which
-    others' programs read. That frames are counted from 1 follows from intervals that end with the
-    number of frames.
+    The data are given on request only. The lists were checked on those of the authors' code, the
+    annotation only against public programs that read it. That frames are counted from 1 is taken
+    from an interval there that ends with the number of frames; those programs do not agree on it.
 
     Raises:
         UserError: one of the files is not named or has another form; an interval that does not lie

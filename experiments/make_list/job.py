@@ -85,8 +85,10 @@ class _Listing:
     def add(self, path: str, entry: Entry) -> None:
         """Adds a video, or what is wrong with it."""
         label = sys.intern(entry.label.strip())
-        if not label or not _is_unicode(path + label):
-            problem = "its name or class is not Unicode; rename it" if label else "it has no class"
+        if not label or not _fits(path + label):
+            problem = "it has no class"
+            if label:
+                problem = "its name or class is not Unicode or has a carriage return; rename it"
             self.errors.append(UserError(f"{_shown(path)}: {problem}"))
             return
         row = (entry.split, label, path, *entry.more)
@@ -96,7 +98,7 @@ class _Listing:
         if before[0] != entry.split:
             splits = f"'{before[0]}' and '{entry.split}'"
             problem = f"is in the splits {splits}; each file may be in one only"
-        elif before[1] != label or before[3:] != entry.more:
+        elif before[1] != label:
             problem = f"is annotated twice, differently, as '{before[1]}' and '{label}'"
         else:
             self.repeated += 1
@@ -239,8 +241,13 @@ def _extremes(counts: Counter[tuple[str, ...]], split: str) -> tuple[str, str, s
     return f"{len(sizes):,}", smallest, largest
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether a name can be written as UTF-8; bytes of a name that cannot are half surrogates."""
+def _fits(text: str) -> bool:
+    """Whether a name can be written as UTF-8; bytes of a name that cannot are half surrogates.
+
+    A carriage return would be written without quotes around it, and end the row.
+    """
+    if "\r" in text:
+        return False
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -249,4 +256,4 @@ def _is_unicode(text: str) -> bool:
 
 
 def _shown(path: str) -> str:
-    return path.encode(errors="backslashreplace").decode()
+    return path.encode(errors="backslashreplace").decode().replace("\r", "\\r")
