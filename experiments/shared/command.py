@@ -1,5 +1,6 @@
 """The command line of an experiment: `--help`, flags, one message for an error, exit codes."""
 
+import dataclasses
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -63,9 +64,10 @@ def main(
         sys.exit(2)
     except KeyboardInterrupt as error:
         is_terminated = isinstance(error, interrupts.Terminated)
+        resume = any(field.name == "resume" for field in dataclasses.fields(settings_class))
         print(
             f"{'terminated' if is_terminated else 'interrupted'}; what was saved is kept: go on by "
-            "the same command and --resume",
+            f"the same command{' and --resume' if resume else ''}",
             file=sys.stderr,
         )
         sys.exit(143 if is_terminated else 130)

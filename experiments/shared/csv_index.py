@@ -6,10 +6,9 @@ ours: a message must not tell what is in somebody else's file.
 """
 
 import csv
-import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +98,37 @@ def read_rows(
     return rows
 
 
+def stream_rows(
+    table: Path | str, *, required: Sequence[str]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Reads a long table row by row; what it forgives is what `read_rows` does.
+
+    Args:
+        table: the file.
+        required: columns that must be there, with a value in every row.
+
+    Returns:
+        An iterator over (line, values of the required columns in their order).
+
+    Raises:
+        MissingFileError: the table is not there.
+        UserError: the first thing that is wrong, with its line.
+    """
+    records = _stream_records(table)
+    _, header = next(records, (1, []))
+    places = list(_columns(header, required, (), Path(table)).values())
+    for line, cells in records:
+        if len(cells) != len(header):
+            if any(cells[len(header) :]):
+                raise UserError(f"{table}, line {line}: more values than columns; quote the commas")
+            cells += [""] * (len(header) - len(cells))
+        values = tuple([cells[place] for place in places])
+        if "" in values:
+            empty = [name for name, value in zip(required, values, strict=True) if not value]
+            raise UserError(f"{table}, line {line}: no {', '.join(empty)}")
+        yield line, values
+
+
 class Inside:
     """Finds files by their paths in a folder, and keeps to that folder.
 
@@ -172,21 +202,27 @@ def read_text(path: Path | str) -> str:
 
 def _records(index: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Returns the header, and the other records that are not blank with their first lines."""
-    # Strict: a quote that is never closed would otherwise swallow the rest of the table.
-    reader = csv.reader(
-        io.StringIO(read_text(index), newline=""), skipinitialspace=True, strict=True
-    )
-    records: list[tuple[int, list[str]]] = []
+    records = list(_stream_records(index))
+    return (records[0][1], records[1:]) if records else ([], [])
+
+
+def _stream_records(table: Path | str) -> Iterator[tuple[int, list[str]]]:
+    """Goes through the records that are not blank, with their first lines."""
     line = 1
     try:
-        for record in reader:
-            cells = [cell.strip() for cell in record]
-            if any(cells):  # spreadsheets write empty rows as commas
-                records.append((line, cells))
-            line = reader.line_num + 1
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            # Strict: a quote that is never closed would otherwise swallow the rest of the table.
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            for record in reader:
+                cells = [cell.strip() for cell in record]
+                if any(cells):  # spreadsheets write empty rows as commas
+                    yield line, cells
+                line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{index}, line {line}: not a CSV file ({error})") from error
-    return (records[0][1], records[1:]) if records else ([], [])
+        raise UserError(f"{table}, line {line}: not a CSV file ({error})") from error
+    except (UnicodeDecodeError, OSError):
+        read_text(table)  # says what is wrong with the file
+        raise
 
 
 def _columns(

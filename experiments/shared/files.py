@@ -4,7 +4,7 @@ import csv
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -62,15 +62,19 @@ def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Iterable[
         writer.writerows(rows)
 
 
-def read_json(path: Path | str) -> Any:
+def read_json(path: Path | str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Reads a JSON file.
+
+    Args:
+        path: the file.
+        object_hook: makes of each object what is kept of it, as it is read.
 
     Raises:
         MissingFileError: it is not there.
         UserError: it is not JSON, or cannot be read.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=object_hook)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
     except (ValueError, OSError, RecursionError) as error:

@@ -1,9 +1,14 @@
+import csv
+import io
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from experiments.shared.csv_index import Inside, evaluated_split, read_rows
+from experiments.shared.csv_index import Inside, evaluated_split, read_rows, stream_rows
 from experiments.shared.errors import MissingFileError, UserError
 
 COLUMNS = ("id", "path", "label", "split")
@@ -97,6 +102,48 @@ def test_bad_tables_are_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         read(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_stream_has_the_first_problem_only(tmp_path):
+    path = table(tmp_path, GOOD + "c,c.npy\nd,d.npy,x,train,more\n")
+    rows = stream_rows(path, required=("split", "id"))
+    assert next(rows) == (2, ("train", "a")) and next(rows) == (3, ("test", "b"))
+    with pytest.raises(UserError, match="index.csv, line 4: no split$"):
+        next(rows)
+    with pytest.raises(UserError, match="line 5: more values than columns"):
+        list(stream_rows(path, required=("id",)))
+    with pytest.raises(UserError, match="no column frames, sex; the first line must name"):
+        list(stream_rows(path, required=("frames", "sex")))
+    path.write_bytes(GOOD.encode() + b"M\xfcller,x,x,x\n")
+    with pytest.raises(UserError, match=r"not UTF-8 \(line 4\)"):
+        list(stream_rows(path, required=("id",)))
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="no column id"):
+        list(stream_rows(path, required=("id",)))
+    with pytest.raises(MissingFileError, match="other.csv: no such file"):
+        list(stream_rows(tmp_path / "other.csv", required=("id",)))
+
+
+CELLS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(str.strip)
+
+
+@given(
+    st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6),
+    st.sampled_from("\n|\r\n|\r".split("|")),
+)
+def test_a_stream_has_the_rows_that_reading_at_once_has(cells, ending):
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=ending).writerows([("a", "b"), *cells])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        path.write_bytes(b"\xef\xbb\xbf" + text.getvalue().encode())
+        rows = read_rows(path, required=("a", "b"), splits=False)
+        assert [(row.line, (row["b"], row["a"])) for row in rows] == list(
+            stream_rows(path, required=("b", "a"))
+        )
+        assert [(row["a"], row["b"]) for row in rows] == [
+            (one.strip(), other.strip()) for one, other in cells
+        ]
 
 
 def test_up_to_five_problems_are_listed(tmp_path):

@@ -71,6 +71,11 @@ def test_names_that_are_no_unicode_are_written_and_read(tmp_path):
     assert (tmp_path / "a.txt").read_text() == r"caf\udce9.npy"
 
 
+def test_of_a_json_file_less_may_be_kept(tmp_path):
+    write_json(tmp_path / "a.json", [{"id": 1, "x": "long"}, {"id": 2}])
+    assert read_json(tmp_path / "a.json", lambda found: found["id"]) == [1, 2]
+
+
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe", b"[" * 100_000])
 def test_a_file_that_is_no_json_is_named(tmp_path, content):
     path = tmp_path / "a.json"
