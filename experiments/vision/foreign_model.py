@@ -61,7 +61,7 @@ def tried(wish: Wish, spec: EncoderSpec, function: Function) -> CheckedEncoder:
 
     def told(frames: np.ndarray) -> np.ndarray:
         try:
-            return np.asarray(function(frames))
+            return _array(function(frames))
         except UserError:
             raise
         except Exception as error:  # the model is the user's
@@ -87,7 +87,7 @@ def joined(outputs: Sequence[Any], wish: Wish) -> np.ndarray:
 
 def _array(output: Any) -> np.ndarray:
     """An output in NumPy, of whatever device and floating type torch has it in."""
-    return np.asarray(output.float().cpu() if hasattr(output, "cpu") else output)
+    return np.asarray(output.detach().float().cpu() if hasattr(output, "detach") else output)
 
 
 def file_of(wish: Wish) -> tuple[Path, Preprocessing]:

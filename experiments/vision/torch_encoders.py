@@ -21,6 +21,8 @@ from experiments.vision.foreign_model import (
 )
 from experiments.vision.preprocessing import CLIPS, PICTURES, Preprocessing, read_preprocessing
 
+_MODEL_FILES = (".json", ".safetensors", ".bin")  # of a folder of transformers
+
 
 def open_torchscript(wish: Wish) -> CheckedEncoder:
     """Opens a file of TorchScript, see `experiments.vision.foreign_encoders`."""
@@ -106,32 +108,15 @@ def open_transformers(wish: Wish) -> CheckedEncoder:
             "pictures are normalised"
         )
     torch, transformers = package("torch", wish), package("transformers", wish)
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), **local)
-        (architecture, *_) = config.architectures or [""]
-        classifies = architecture.endswith(("ForVideoClassification", "ForImageClassification"))
-        kind = getattr(transformers, architecture) if classifies else transformers.AutoModel
-        model, loading = kind.from_pretrained(
-            str(folder), config=config, output_loading_info=True, **local
-        )
-    except Exception as error:  # a damaged file, an unknown architecture, code in the folder
-        raise wish.failed("cannot be loaded", error) from error
-    # What a file lacks is made at random. A pooler is not used.
-    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
-    if lacking:
-        raise wish.error(f"{len(lacking)} of its weights are not there: {', '.join(lacking[:3])}")
-    if classifies and not hasattr(model, "classifier"):
-        raise wish.error(f"{architecture} has no classifier whose input is the embedding")
-    if wish.logits and not classifies:
-        raise wish.error(f"{architecture or 'a model without a head'} has no logits")
+    model, classifies = _loaded(wish, transformers)
     model = model.to(_device(torch)).float().eval()
+    config = model.config
     own_frames = getattr(config, "num_frames", 0) or getattr(config, "frames_per_clip", 0)
     frames = wish.frames or own_frames
     if wish.frames and not own_frames:
         raise wish.error(f"encodes single pictures, not {wish.frames}")
-    own_size = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
-    size = wish.shape or preprocessing.size or ((own_size, own_size) if own_size else SIZE)
+    own = getattr(config, "image_size", None) or getattr(config, "crop_size", None) or SIZE
+    size = wish.shape or preprocessing.size or ((own, own) if isinstance(own, int) else tuple(own))
     taken: list[Any] = []  # what the classifier was given last
     if classifies:
         model.classifier.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
@@ -144,10 +129,34 @@ def open_transformers(wish: Wish) -> CheckedEncoder:
             return joined([found.last_hidden_state], wish)
         return joined([taken[-1].flatten(1), found.logits], wish)
 
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    files = sorted(path for path in folder.iterdir() if path.suffix in _MODEL_FILES)
     identity = identity_of(wish, files, preprocessing, ["torch", "transformers"])
     spec = EncoderSpec(wish.name, None, frames or None, size, identity, wish.logits)
     return tried(wish, spec, run)
+
+
+def _loaded(wish: Wish, transformers: Any) -> tuple[Any, bool]:
+    """The model of a folder, and whether it has a classifier."""
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(wish.path), **local)
+        (architecture, *_) = config.architectures or [""]
+        classifies = architecture.endswith(("ForVideoClassification", "ForImageClassification"))
+        kind = getattr(transformers, architecture) if classifies else transformers.AutoModel
+        model, loading = kind.from_pretrained(
+            str(wish.path), config=config, output_loading_info=True, **local
+        )
+    except Exception as error:  # a damaged file, an unknown architecture, code in the folder
+        raise wish.failed("cannot be loaded", error) from error
+    # What a file lacks is made at random. A pooler is not used.
+    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if lacking:
+        raise wish.error(f"{len(lacking)} of its weights are not there: {', '.join(lacking[:3])}")
+    if classifies and not hasattr(model, "classifier"):
+        raise wish.error(f"{architecture} has no classifier whose input is the embedding")
+    if wish.logits and not classifies:
+        raise wish.error(f"{architecture or 'a model without a head'} has no logits")
+    return model, classifies
 
 
 def _forward(torch: Any, module: Any, values: np.ndarray, keyword: str = "") -> Any:

@@ -1,6 +1,7 @@
 """Encoders of others that need no package: functions, and what is said before one is needed."""
 
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -209,3 +210,29 @@ def test_a_pickle_is_not_read_unless_it_is_allowed(tmp_path):
 def test_a_folder_of_transformers_must_say_its_normalisation(tmp_path):
     with pytest.raises(MissingFileError, match=r"has no preprocessor_config\.json"):
         open_encoder(f"transformers:{tmp_path}")
+
+
+def test_the_recipe_of_videoprism(tmp_path, monkeypatch):
+    """Against a module in the place of its package, with its names and calls."""
+
+    class Model:
+        def apply(self, state, clips, train):
+            assert not train
+            tokens = clips.reshape(len(clips), 4, -1)[..., :6] * state["scale"]
+            return tokens, {}
+
+    package, models = types.ModuleType("videoprism"), types.ModuleType("videoprism.models")
+    models.get_model = {"videoprism_public_v1_large": Model()}.__getitem__
+    models.load_pretrained_weights = lambda name, checkpoint_path: dict(np.load(checkpoint_path))
+    package.models = models
+    monkeypatch.setitem(sys.modules, "videoprism", package)
+    monkeypatch.setitem(sys.modules, "videoprism.models", models)
+    np.savez(tmp_path / "flax_large.npz", scale=np.float32(2))
+    encoder = open_encoder(
+        "experiments.vision.recipes:videoprism",
+        weights=str(tmp_path / "flax_large.npz"), frames=2, size=8,
+    )  # fmt: skip
+    assert (encoder.spec.num_features, encoder.spec.frames, encoder.spec.size) == (6, 2, (8, 8))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 2, 8, 8, 3), dtype=np.uint8)
+    expected = frames.reshape(3, 4, -1)[..., :6].mean(axis=1) / 255 * 2
+    np.testing.assert_allclose(encoder(frames), expected, rtol=1e-5)
