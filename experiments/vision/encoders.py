@@ -90,8 +90,9 @@ def _thumbnail(weights: str, size: int, logits: bool) -> CheckedEncoder:
     cell = side // _GRID
 
     def means(frames: np.ndarray) -> np.ndarray:
-        cells = frames.reshape(len(frames), _GRID, cell, _GRID, cell, 3)
-        sums = cells.sum(axis=(2, 4), dtype=np.int64)  # exact, whatever the order
+        # Whole rows first, which is several times faster; sums of whole numbers are exact.
+        rows = frames.reshape(len(frames), _GRID, cell, -1).sum(axis=2, dtype=np.int64)
+        sums = rows.reshape(len(frames), _GRID, _GRID, cell, 3).sum(axis=3)
         return (sums / (255 * cell * cell)).reshape(len(frames), -1)
 
     identity = {"encoder": "thumbnail", "cells": f"{_GRID} x {_GRID}", "size": f"{side} x {side}"}

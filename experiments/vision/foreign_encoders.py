@@ -5,7 +5,8 @@
   class scores.
 - `torchscript:FILE` needs torch. With the number of frames a model of clips, else of pictures. The
   order of the axes is found by trial, ``[B, 3, T, H, W]`` or ``[B, T, 3, H, W]``. Returns a tensor,
-  or a pair of embedding and class scores.
+  or a pair of embedding and class scores. (torch reads such files with a warning that it will not
+  for ever; ONNX or a function of your own last longer.)
 - `torch:FILE` is likewise, of a module that was pickled whole. To unpickle it runs whatever code
   the file names, so it wants `--allow_pickle`, and the module's classes must be importable. Better
   is TorchScript, or a function of your own that builds the model and loads its tensors.
