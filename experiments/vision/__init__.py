@@ -1,1 +1,1 @@
-"""Pictures and videos: decoding, the demo clips, and a frozen encoder of frames."""
+"""Pictures and videos: decoding, the demo clips, and frozen encoders of them."""
