@@ -24,6 +24,7 @@ def main(
     run: Callable[[S], str],
     argv: Sequence[str] | None = None,
     defaults: Path | str = "",
+    go_on: str = "the same command and --resume",
 ) -> NoReturn:
     """Runs an experiment and exits.
 
@@ -38,6 +39,7 @@ def main(
         run: does what the settings ask for and returns what to print at the end.
         argv: the command line, program first; that of the process without it.
         defaults: a flagfile that is read first where the command line names none; empty: none.
+        go_on: what goes on with work that was interrupted.
     """
     program, *arguments = sys.argv if argv is None else argv
     if any(argument in (*_HELP, *_FULL_HELP) for argument in arguments):
@@ -65,7 +67,7 @@ def main(
         is_terminated = isinstance(error, interrupts.Terminated)
         print(
             f"{'terminated' if is_terminated else 'interrupted'}; what was saved is kept: go on by "
-            "the same command and --resume",
+            f"{go_on}",
             file=sys.stderr,
         )
         sys.exit(143 if is_terminated else 130)

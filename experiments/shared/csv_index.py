@@ -99,6 +99,23 @@ def read_rows(
     return rows
 
 
+def column_names(index: Path | str) -> tuple[str, ...]:
+    """Returns the names of a table's columns in their order, as `read_rows` has them.
+
+    They are in small letters; columns without a name are left out.
+
+    Raises:
+        MissingFileError: the table is not there.
+        UserError: it is no table, or names a column twice.
+    """
+    header, _ = _records(Path(index), limit=1)
+    names = tuple(name.casefold() for name in header if name)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{index}: the first line names {', '.join(twice)} more than once")
+    return names
+
+
 class Inside:
     """Finds files by their paths in a folder, and keeps to that folder.
 
@@ -170,8 +187,13 @@ def read_text(path: Path | str) -> str:
         raise UserError(f"{path}: not UTF-8 (line {line}); save it as UTF-8") from None
 
 
-def _records(index: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Returns the header, and the other records that are not blank with their first lines."""
+def _records(
+    index: Path, limit: int | None = None
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Returns the header, and the other records that are not blank with their first lines.
+
+    Of a table that is only begun, up to `limit` records are read, the header among them.
+    """
     # Strict: a quote that is never closed would otherwise swallow the rest of the table.
     reader = csv.reader(
         io.StringIO(read_text(index), newline=""), skipinitialspace=True, strict=True
@@ -183,6 +205,8 @@ def _records(index: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             cells = [cell.strip() for cell in record]
             if any(cells):  # spreadsheets write empty rows as commas
                 records.append((line, cells))
+            if len(records) == limit:
+                break
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{index}, line {line}: not a CSV file ({error})") from error
