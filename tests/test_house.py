@@ -115,7 +115,7 @@ EXPERIMENT_FLOORS = [
     {"tse"},
     {"vision"},
     {"seq"},
-    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly"},
+    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "extract_tse"},
 ]
 
 
