@@ -237,14 +237,14 @@ def _present(stamps: np.ndarray, header: Header) -> tuple[float, str]:
     """Which share there is of what the header names, and in words if it is not the same."""
     if header.frames:
         words = f"{len(stamps)} frames of the {header.frames} that its header names"
-        return len(stamps) / header.frames, words * (len(stamps) != header.frames)
+        return len(stamps) / header.frames, words if len(stamps) != header.frames else ""
     if not header.seconds or len(stamps) < 2:
         return 1.0, ""
     # The last frame is shown for about as long as the others are.
-    seconds = (stamps[-1] - stamps[0]) * len(stamps) / (len(stamps) - 1)
+    seconds = float(stamps[-1] - stamps[0]) * len(stamps) / (len(stamps) - 1)
     share = seconds / header.seconds
     words = f"{seconds:.2f} seconds of the {header.seconds:.2f} that its header names"
-    return share, words * (share < _WHOLE)
+    return share, words if share < _WHOLE else ""
 
 
 def _one_line(error: Exception | str, task: Task) -> str:
