@@ -50,14 +50,9 @@ class Extraction:
     """Extracts the videos of a shard that are not done."""
 
     def __init__(self, settings: Settings, encoder: Encoder, store: Store) -> None:
-        """Takes the settings, the encoder and where to write.
-
-        Raises:
-            UserError: the encoder returns another shape than features.
-        """
+        """Takes the settings, the encoder and where to write."""
         self._settings, self._store, self._spec = settings, store, encoder.spec
-        self._shared = rows_are_independent(encoder, settings.batch_size)
-        self._batches = Batches(encoder, settings.batch_size, shared=self._shared)
+        self._encoder = encoder
         self._videos: list[Video] = []
         self._open: dict[int, _Work] = {}
         self._num_saved, self._decoding = 0, 0.0
@@ -74,6 +69,10 @@ class Extraction:
         tasks = ((number, self._task(video)) for number, video in enumerate(videos))
         shown = progress(total=len(videos), desc="extracting", unit="video")
         with shown, Decoders(tasks, num_workers) as decoders:
+            # While the first videos are decoded: it has the encoder compiled, too.
+            size = self._settings.batch_size
+            self._shared = rows_are_independent(self._encoder, size)
+            self._batches = Batches(self._encoder, size, shared=self._shared)
             for number, message in decoders:
                 self._handle(number, message)
                 shown.update(self._close())

@@ -78,7 +78,7 @@ class Failed(NamedTuple):
 
 
 class Ledger:
-    """The lines of one shard, to which this process adds; and those of all, read once.
+    """The lines of one shard, to which this process adds, and what those of all say.
 
     Attributes:
         records: by id; what was declared void is not among them.
@@ -95,12 +95,22 @@ class Ledger:
         Raises:
             UserError: one cannot be read.
         """
-        self._path = folder / own / FILE
+        self._folder, self._path = folder, folder / own / FILE
         drop_torn_line(self._path)
         self.records: dict[str, Record] = {}
         self.failures: dict[str, Failed] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Reads all ledgers again, since other shards may have written.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        self.records.clear()
+        self.failures.clear()
         void: set[str] = set()
-        for line in _lines(folder):
+        for line in _lines(self._folder):
             try:
                 if line["event"] == "void":
                     void.update(line["keys"])

@@ -66,7 +66,7 @@ class Store:
         Raises:
             UserError: a ledger cannot be read, or no folder be made.
         """
-        self.folder, self._part, self._listing = folder, part, listing
+        self.folder, self._listing = folder, listing
         _make(folder / PARTS / part)
         self._ledger = Ledger(folder / PARTS, part)
 
@@ -152,7 +152,8 @@ class Store:
 
     def summary(self) -> Summary:
         """Reads how far all shards have come."""
-        ledger = Ledger(self.folder / PARTS, self._part)
+        ledger = self._ledger
+        ledger.read()
         done: dict[str, Record] = {}
         failed: dict[str, Failed] = {}
         for video in self._listing.videos:
@@ -242,7 +243,7 @@ class Store:
 
     def _sizes_fit(self, video: Video, record: Record) -> bool:
         return all(
-            _size(self._path(kind, video.id)) == stored.size
+            _size(f"{self.folder}/{kind}/{video.id}.npy") == stored.size  # a Path takes longer
             for kind, stored in (("features", record.features), ("times", record.times))
         )
 
@@ -266,7 +267,7 @@ def _make(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
