@@ -26,6 +26,7 @@ from tiny_extraction import (
     write_video,
 )
 
+from experiments.extract_tse import __main__ as module
 from experiments.extract_tse import extraction, job
 from experiments.extract_tse.settings import Settings
 from experiments.extract_tse.windows import Plan, Windows
@@ -325,6 +326,11 @@ def test_the_manifest_names_what_decides_the_bytes(folder):
 def test_flags_that_do_not_go_together(options, message):
     with pytest.raises(UserError, match=message):
         Settings(**{"videos": "x.csv"} | options)
+
+
+def test_help(capsys):
+    code, out, _ = call(capsys, lambda argv: job.main(module.__doc__, argv), "--help")
+    assert code == 0 and "--window=L/5 --stride=L/40" in out and "  --shard=\n" in out
 
 
 def test_a_process_of_a_cluster_does_its_shard(folder, monkeypatch):

@@ -104,6 +104,11 @@ def test_an_interrupt_says_how_to_go_on(call, error, code, word):
     assert told.startswith(word) and "same command and --resume" in told
 
 
+def test_what_goes_on_with_it_may_be_another_command(call):
+    told = call(run=raising(KeyboardInterrupt), go_on="magic")[2]
+    assert told == "interrupted; what was saved is kept: go on by magic\n"
+
+
 def test_sigterm_is_caught(call):
     def run(settings):
         signal.raise_signal(signal.SIGTERM)
