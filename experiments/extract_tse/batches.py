@@ -101,21 +101,16 @@ class Batches:
     """Fills batches, has them encoded, and hands the results out.
 
     Attributes:
+        shared: whether videos may share a batch; to be said before the first pictures.
         seconds: that encoding took.
         num_features: F; None before the first batch where the encoder does not say.
     """
 
-    def __init__(self, encoder: Encoder, batch_size: int, *, shared: bool) -> None:
-        """Takes the encoder.
-
-        Args:
-            encoder: what encodes.
-            batch_size: pictures or windows at once.
-            shared: whether videos may share a batch.
-        """
+    def __init__(self, encoder: Encoder, batch_size: int, *, shared: bool = True) -> None:
+        """Takes the encoder, and how many pictures or windows it gets at once."""
         self.seconds = 0.0
         self.num_features = encoder.spec.num_features
-        self._encoder, self._shared = encoder, shared
+        self._encoder, self.shared = encoder, shared
         spec = encoder.spec
         self._shape = (batch_size, spec.frames or 1, *spec.size, 3)
         self._filling: dict[Any, _Filling] = {}
@@ -130,7 +125,7 @@ class Batches:
         Raises:
             UserError: the encoder returns something else than features.
         """
-        key = _ANY_VIDEO if self._shared else take
+        key = _ANY_VIDEO if self.shared else take
         while len(pictures):
             filling = self._filling.setdefault(key, _Filling(self._shape))
             pictures = pictures[filling.add(take, pictures) :]

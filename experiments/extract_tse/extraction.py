@@ -52,7 +52,7 @@ class Extraction:
     def __init__(self, settings: Settings, encoder: Encoder, store: Store) -> None:
         """Takes the settings, the encoder and where to write."""
         self._settings, self._store, self._spec = settings, store, encoder.spec
-        self._encoder = encoder
+        self._encoder, self._batches = encoder, Batches(encoder, settings.batch_size)
         self._videos: list[Video] = []
         self._open: dict[int, _Work] = {}
         self._num_saved, self._decoding = 0, 0.0
@@ -70,9 +70,8 @@ class Extraction:
         shown = progress(total=len(videos), desc="extracting", unit="video")
         with shown, Decoders(tasks, num_workers) as decoders:
             # While the first videos are decoded: it has the encoder compiled, too.
-            size = self._settings.batch_size
-            self._shared = rows_are_independent(self._encoder, size)
-            self._batches = Batches(self._encoder, size, shared=self._shared)
+            independent = rows_are_independent(self._encoder, self._settings.batch_size)
+            self._batches.shared = independent
             for number, message in decoders:
                 self._handle(number, message)
                 shown.update(self._close())
@@ -119,7 +118,7 @@ class Extraction:
         elif isinstance(message, End):
             work.end = message
             self._decoding += message.busy
-            if not self._shared:
+            if not self._batches.shared:
                 self._batches.flush(work.take)
 
     def _close(self) -> int:

@@ -12,6 +12,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
@@ -97,6 +98,11 @@ class Decoders:
 
     def _supervise(self) -> None:
         worker: _Worker | None = None
+        if hasattr(signal, "pthread_sigmask"):
+            # Ctrl-C is for the main thread; processes that are started here inherit that. The
+            # helper of multiprocessing would undo it when it starts.
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             for number, task in self._next_tasks():
                 for attempt in range(1, _ATTEMPTS + 1):
@@ -182,7 +188,7 @@ class _Worker:
 
 def _work(connection: Connection) -> None:
     """The life of a worker: decode what comes, until nobody is at the other end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that reads
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked before
     try:
         while True:
             for message in decode(connection.recv()):
