@@ -115,7 +115,7 @@ EXPERIMENT_FLOORS = [
     {"tse"},
     {"vision"},
     {"seq"},
-    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "make_list"},
+    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "make_list", "extract_tse"},
 ]
 
 

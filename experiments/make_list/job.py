@@ -25,7 +25,7 @@ _TABLE_ROWS = 30  # classes that have a line each
 
 def main(description: str | None, argv: Sequence[str] | None = None) -> NoReturn:
     """Makes a list and exits, see `experiments.shared.command`."""
-    command.main(description, Settings, run, argv)
+    command.main(description, Settings, run, argv, go_on="the same command")
 
 
 def run(settings: Settings) -> str:

@@ -1,6 +1,5 @@
 """The command line of an experiment: `--help`, flags, one message for an error, exit codes."""
 
-import dataclasses
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ def main(
     run: Callable[[S], str],
     argv: Sequence[str] | None = None,
     defaults: Path | str = "",
+    go_on: str = "the same command and --resume",
 ) -> NoReturn:
     """Runs an experiment and exits.
 
@@ -39,6 +39,7 @@ def main(
         run: does what the settings ask for and returns what to print at the end.
         argv: the command line, program first; that of the process without it.
         defaults: a flagfile that is read first where the command line names none; empty: none.
+        go_on: what goes on with work that was interrupted.
     """
     program, *arguments = sys.argv if argv is None else argv
     if any(argument in (*_HELP, *_FULL_HELP) for argument in arguments):
@@ -64,10 +65,9 @@ def main(
         sys.exit(2)
     except KeyboardInterrupt as error:
         is_terminated = isinstance(error, interrupts.Terminated)
-        resume = any(field.name == "resume" for field in dataclasses.fields(settings_class))
         print(
             f"{'terminated' if is_terminated else 'interrupted'}; what was saved is kept: go on by "
-            f"the same command{' and --resume' if resume else ''}",
+            + go_on,
             file=sys.stderr,
         )
         sys.exit(143 if is_terminated else 130)

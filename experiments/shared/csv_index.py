@@ -98,6 +98,23 @@ def read_rows(
     return rows
 
 
+def column_names(index: Path | str) -> tuple[str, ...]:
+    """Returns the names of a table's columns in their order, as `read_rows` has them.
+
+    They are in small letters; columns without a name are left out.
+
+    Raises:
+        MissingFileError: the table is not there.
+        UserError: it is no table, or names a column twice.
+    """
+    _, header = next(_stream_records(index), (1, []))
+    names = tuple(name.casefold() for name in header if name)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{index}: the first line names {', '.join(twice)} more than once")
+    return names
+
+
 def stream_rows(
     table: Path | str, *, required: Sequence[str]
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -152,7 +169,8 @@ class Inside:
         if "\0" in text:
             raise UserError("the path holds a zero byte, it cannot be one")
         path = self.root / text
-        real = self._real(path)
+        # As text: a Path is taken apart when it is first used, which in a million rows takes time.
+        real = self._real(os.path.join(self.root, text))
         if not (self._outside_paths or real.startswith(self._begins)):
             how = "is or follows a link that leads" if self._looks_inside(text) else "leads"
             raise UserError(
@@ -161,7 +179,7 @@ class Inside:
             )
         return path, real
 
-    def _real(self, path: Path) -> str:
+    def _real(self, path: str) -> str:
         folder, name = os.path.split(path)
         if name in ("", ".", "..") or os.path.islink(path):
             return os.path.realpath(path)

@@ -62,6 +62,46 @@ def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Iterable[
         writer.writerows(rows)
 
 
+def append_line(path: Path | str, line: str) -> None:
+    """Appends a line to a text file; it is on disk, or not begun, when this returns or raises.
+
+    A kill alone can tear the line, which is then the last of the file and has no end.
+
+    Raises:
+        UserError: the disk is full, or the file can no longer be written.
+    """
+    content = line.encode("utf-8") + b"\n"
+    try:
+        with open(path, "ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)  # the next line must not follow half of this one
+                raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def drop_torn_line(path: Path | str) -> bytes:
+    """Cuts what follows the last line end of a file, which need not be there; returns the rest.
+
+    Raises:
+        UserError: it cannot be read, or not be written.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    return content[:whole]
+
+
 def read_json(path: Path | str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Reads a JSON file.
 

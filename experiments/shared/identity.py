@@ -21,13 +21,16 @@ def job_identity(settings: Options, data: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {f"data {name}": json.loads(json.dumps(value)) for name, value in data.items()}
 
 
-def refuse_differences(saved: Mapping[str, Any], current: Mapping[str, Any], where: str) -> None:
+def refuse_differences(
+    saved: Mapping[str, Any], current: Mapping[str, Any], where: str, flag: str = "--resume"
+) -> None:
     """Compares two identities.
 
     Args:
         saved: as it was written.
         current: that of this call.
         where: what holds the saved one.
+        flag: begins the message: what asked to go on there.
 
     Raises:
         UserError: they differ; lists each value, as it was and as it is now.
@@ -39,7 +42,7 @@ def refuse_differences(saved: Mapping[str, Any], current: Mapping[str, Any], whe
     ]
     if differing:
         raise UserError(
-            f"--resume: {where} was made with other settings or other data:\n  "
+            f"{flag}: {where} was made with other settings or other data:\n  "
             + "\n  ".join(differing)
             + "\nGive the former ones, or start anew in another --out_dir."
         )

@@ -7,16 +7,15 @@ only with the first result: an attempt that fails leaves nothing in the way of t
 import dataclasses
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.shared.errors import UserError
 from experiments.shared.files import read_json, write_json
 from experiments.shared.fingerprint import Digests, digest_json, repetition_note
+from experiments.shared.folder import LOCK, locked, prepare_folder
 from experiments.shared.identity import job_identity, refuse_differences
 from experiments.shared.metrics_log import MetricsLog
 from experiments.shared.options import Options, merge, option, to_text
@@ -31,7 +30,6 @@ OTHER = "Instead of training"
 
 SETTINGS_FILE = "settings.json"
 _CHECKPOINTS = "checkpoints"
-_LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,60 +226,6 @@ def read_job(out_dir: Path | str, settings_class: type[Options]) -> dict[str, An
     return job
 
 
-def prepare_folder(folder: Path, num_bytes: int) -> None:
-    """Makes an output folder, and checks before hours of work that it can be written.
-
-    Raises:
-        UserError: it cannot be made or written, or the disk has less room.
-    """
-    probe = folder / f".writable-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"--out_dir={folder}: cannot be written ({error.strerror}); mend that or name another "
-            "folder"
-        ) from error
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
-        raise UserError(
-            f"--out_dir={folder}: the job takes {num_bytes / 1e6:,.0f} MB, but the disk has "
-            f"{free / 1e6:,.0f} MB free; make room or name another folder"
-        )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process; the system lets go of it whatever ends the process.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: two jobs in one folder are then up to the user
-        yield
-        return
-    with open(folder / _LOCK, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "of unknown number"
-            raise UserError(
-                f"--out_dir={folder}: process {holder} is at work there; wait for it to end, or "
-                "name another folder"
-            ) from error
-        except OSError:
-            pass  # a network disk that knows no locks: as on Windows
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
 def _refuse_early(folder: Path) -> None:
     """Raises before the data is read what can be known then; makes nothing."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -289,7 +233,7 @@ def _refuse_early(folder: Path) -> None:
         raise UserError(
             f"--out_dir={folder}: cannot be written, because of {there}; name another folder"
         )
-    if (folder / _LOCK).exists():
+    if (folder / LOCK).exists():
         with locked(folder):
             pass
 

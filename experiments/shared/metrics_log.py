@@ -1,13 +1,12 @@
 """An append-only log of what a job measures, one JSON object a line."""
 
 import datetime
-import errno
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from experiments.shared.errors import UserError
+from experiments.shared.files import append_line, drop_torn_line
 
 
 class MetricsLog:
@@ -29,14 +28,8 @@ class MetricsLog:
         """
         self.path = Path(path)
         self._lines: list[dict[str, Any]] = []
-        try:
-            content = self.path.read_bytes() if self.path.exists() else b""
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                os.truncate(self.path, whole)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read ({error.strerror})") from error
-        for number, line in enumerate(content[:whole].splitlines(), 1):
+        content = drop_torn_line(self.path)
+        for number, line in enumerate(content.splitlines(), 1):
             try:
                 value = json.loads(line)
                 value["event"]
@@ -55,19 +48,7 @@ class MetricsLog:
         """
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         line = json.dumps({"event": event, "time": now, **values})
-        content = line.encode() + b"\n"
-        try:
-            with open(self.path, "ab", buffering=0) as file:
-                before = file.seek(0, os.SEEK_END)
-                try:
-                    if file.write(content) < len(content):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    os.fsync(file.fileno())
-                except OSError:
-                    file.truncate(before)  # the next line must not follow half of this one
-                    raise
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror})") from error
+        append_line(self.path, line)
         self._lines.append(json.loads(line))
 
     def lines(self) -> list[dict[str, Any]]:

@@ -1,13 +1,19 @@
-"""Videos as arrays, decoded by PyAV."""
+"""Videos as arrays, decoded by PyAV.
+
+Pictures are as a player shows them: turned as the file's metadata say. Pixels that are not square
+are taken as if they were, transparency is dropped, and of a file with several video streams the
+first is read that is not the cover of a piece of music.
+"""
 
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from experiments.shared.errors import MissingFileError, UserError
 
@@ -19,6 +25,36 @@ _DECODING_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError)
 _ANY_TITLE: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 )
+_ATTACHED_PICTURE = 0x400  # of the dispositions of a stream: AV_DISPOSITION_ATTACHED_PIC
+
+
+class Frame(NamedTuple):
+    """One frame of a video.
+
+    Attributes:
+        number: counted from 0 in the order that frames are shown.
+        seconds: its time stamp, on the file's own clock, which need not begin at 0; None where the
+            file has none.
+        picture: uint8 ``[H, W, 3]``, RGB; None where it was not asked for.
+    """
+
+    number: int
+    seconds: float | None
+    picture: np.ndarray | None
+
+
+class Header(NamedTuple):
+    """What a file says of itself, which may be wrong.
+
+    Attributes:
+        frames: how many there are; 0 where it does not say.
+        seconds: how long it is, sound included; 0 where it does not say.
+        rate: frames per second; None where it does not say.
+    """
+
+    frames: int
+    seconds: float
+    rate: float | None
 
 
 def read_video(
@@ -63,15 +99,15 @@ def sampled_video(
         UserError: it does not decode, or has no frame.
     """
     # The packets, which need no decoding, tell nearly always how many frames there are.
-    total = _count_packets(path)
+    total = count_packets(path)
     while True:
         keep = min(total, count)
         wanted = set((np.arange(keep) * total // max(keep, 1)).tolist())
         frames, found = [], 0
-        for frame in _decoded(path, size, wanted):
+        for frame in stream_video(path, size=size, wanted=wanted):
             found += 1
-            if frame is not None:
-                frames.append(frame)
+            if frame.picture is not None:
+                frames.append(frame.picture)
         if not found:
             raise UserError(f"{path}: holds no frame of video")
         if found == total:
@@ -83,9 +119,86 @@ def video_frames(
     path: Path | str, *, size: tuple[int, int] | None = None, max_frames: int | None = None
 ) -> Iterator[np.ndarray]:
     """Decodes a video frame by frame; see `read_video`."""
-    for frame in islice(_decoded(path, size), max_frames):
-        if frame is not None:
-            yield frame
+    for frame in islice(stream_video(path, size=size), max_frames):
+        if frame.picture is not None:
+            yield frame.picture
+
+
+def stream_video(
+    path: Path | str,
+    *,
+    size: tuple[int, int] | None = None,
+    crop: str = "stretch",
+    wanted: Container[int] | None = None,
+    max_pixels: int | None = None,
+    num_threads: int | None = None,
+) -> Iterator[Frame]:
+    """Decodes a video frame by frame, none of which is kept.
+
+    Args:
+        path: any file that FFmpeg reads.
+        size: height and width of the pictures; None: as stored.
+        crop: how a picture comes to `size`: "stretch" scales it, whatever its aspect; "center"
+            scales it until it covers the size and cuts off what sticks out, equally on both sides.
+        wanted: numbers of the frames whose pictures are wanted; None: all. To convert no others
+            saves most of the time.
+        max_pixels: the largest picture that is decoded; None: any.
+        num_threads: that decode; None: as PyAV chooses.
+
+    Yields:
+        Every frame, in the order that they are shown.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it does not decode, or has pictures beyond `max_pixels`.
+    """
+    reformatter = VideoReformatter()
+    with _opened(path) as (container, stream):
+        if num_threads is not None:
+            stream.codec_context.thread_count = num_threads
+        _check_pixels(path, stream.codec_context, max_pixels)
+        number = 0
+        try:
+            for number, frame in enumerate(container.decode(stream)):
+                _check_pixels(path, frame, max_pixels)
+                picture = None
+                if wanted is None or number in wanted:
+                    picture = _picture(frame, size, crop, reformatter)
+                yield Frame(number, frame.time, picture)
+        except UserError:
+            raise
+        except _DECODING_ERRORS as error:
+            if not number:
+                raise
+            raise UserError(
+                f"{path}: cannot be decoded past frame {number} ({error}); is it truncated?"
+            ) from error
+
+
+def count_packets(path: Path | str) -> int:
+    """Returns how many frames a video should have by its packets, without decoding any.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it is not a video.
+    """
+    with _opened(path) as (container, stream):
+        return sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+
+
+def read_header(path: Path | str) -> Header:
+    """Returns what the header of a video says of its length, without decoding.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: it is not a video.
+    """
+    with _opened(path) as (container, stream):
+        rate, seconds = stream.average_rate, 0.0
+        # Of other formats FFmpeg may have guessed it from the size of the file.
+        if "matroska" in container.format.name and container.duration:
+            seconds = container.duration / av.time_base
+        return Header(stream.frames, seconds, float(rate) if rate else None)
 
 
 def frame_rate(path: Path | str) -> float | None:
@@ -95,38 +208,56 @@ def frame_rate(path: Path | str) -> float | None:
         MissingFileError: there is no such file.
         UserError: it is not a video.
     """
-    with _opened(path) as container:
-        rate = container.streams.video[0].average_rate
-    return None if rate is None else float(rate)
+    return read_header(path).rate
 
 
-def _decoded(
-    path: Path | str, size: tuple[int, int] | None, wanted: Container[int] | None = None
-) -> Iterator[np.ndarray | None]:
-    """Each frame; None for those whose number is not wanted, which saves most of the time."""
-    height, width = (None, None) if size is None else size
-    with _opened(path) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if wanted is None or number in wanted:
-                yield frame.to_ndarray(format="rgb24", height=height, width=width)
-            else:
-                yield None
+def _picture(
+    frame: Any, size: tuple[int, int] | None, crop: str, reformatter: VideoReformatter
+) -> np.ndarray:
+    """A frame as RGB, turned as it is shown, and scaled and cut to `size`."""
+    quarters = round(frame.rotation / 90) % 4  # counter-clockwise
+    shown = (frame.width, frame.height)[:: -1 if quarters % 2 == 0 else 1]  # height, width
+    scaled = shown if size is None else size
+    if size is not None and crop == "center":
+        factor = max(wanted / side for wanted, side in zip(size, shown, strict=True))
+        scaled = tuple(
+            max(wanted, round(side * factor)) for wanted, side in zip(size, shown, strict=True)
+        )
+    height, width = scaled[:: -1 if quarters % 2 else 1]  # as stored
+    # Scaled before it is turned: there is less to turn.
+    picture = reformatter.reformat(frame, width=width, height=height, format="rgb24").to_ndarray()
+    picture = np.rot90(picture, quarters)
+    if size is not None:
+        top, left = ((side - wanted) // 2 for side, wanted in zip(scaled, size, strict=True))
+        picture = picture[top : top + size[0], left : left + size[1]]
+    return np.ascontiguousarray(picture)
 
 
-def _count_packets(path: Path | str) -> int:
-    with _opened(path) as container:
-        return sum(packet.size > 0 for packet in container.demux(video=0))
+def _check_pixels(path: Path | str, shape: Any, max_pixels: int | None) -> None:
+    if max_pixels is not None and shape.width * shape.height > max_pixels:
+        raise UserError(
+            f"{path}: pictures of {shape.width} x {shape.height} pixels, more than {max_pixels}"
+        )
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Any]:
-    """Opens a file that has a video stream; what fails while it is read is the file's fault."""
+def _opened(path: Path | str) -> Iterator[tuple[Any, Any]]:
+    """Opens a file and its video stream; what fails while it is read is the file's fault."""
     if not Path(path).is_file():
         raise MissingFileError(f"{path}: no such video")
     try:
         with av.open(str(path), **_ANY_TITLE) as container:
-            if not container.streams.video:
+            streams = [
+                stream
+                for stream in container.streams.video
+                if not int(stream.disposition) & _ATTACHED_PICTURE
+            ]
+            if not streams:
                 raise ValueError("it has no video stream")
-            yield container
+            if streams[0].codec_context is None:
+                raise ValueError("FFmpeg has no decoder for its codec")
+            yield container, streams[0]
+    except UserError:
+        raise
     except _DECODING_ERRORS as error:
         raise UserError(f"{path}: cannot be decoded as video ({error})") from error

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.shared.csv_index import Inside, evaluated_split, read_rows, stream_rows
+from experiments.shared.csv_index import (
+    Inside,
+    column_names,
+    evaluated_split,
+    read_rows,
+    stream_rows,
+)
 from experiments.shared.errors import MissingFileError, UserError
 
 COLUMNS = ("id", "path", "label", "split")
@@ -247,3 +253,15 @@ def test_the_root_of_the_disk_is_a_folder_too(tmp_path):
 )
 def test_what_is_evaluated_on(splits, expected):
     assert evaluated_split(splits) == expected
+
+
+def test_the_names_of_all_columns(tmp_path):
+    path = table(tmp_path, "\ufeffid, Path ,,Camera Nr\n\n1,x,,7\n")
+    assert column_names(path) == ("id", "path", "camera nr")
+    (row,) = read_rows(path, required=("id",), optional=column_names(path), splits=False)
+    assert row["camera nr"] == "7"
+    with pytest.raises(UserError, match="names id more than once"):
+        column_names(table(tmp_path, "id,ID\n"))
+    assert column_names(table(tmp_path, "")) == ()
+    with pytest.raises(MissingFileError):
+        column_names(tmp_path / "none.csv")

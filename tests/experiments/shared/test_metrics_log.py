@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from experiments.shared import metrics_log
+from experiments.shared import files
 from experiments.shared.errors import UserError
 from experiments.shared.metrics_log import MetricsLog
 
@@ -50,9 +50,9 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch, call):
     log.write("a", x=1)
     with monkeypatch.context() as patch:
         if call == "fsync":
-            patch.setattr(metrics_log.os, "fsync", full)
+            patch.setattr(files.os, "fsync", full)
         else:
-            patch.setattr(metrics_log, "open", Short, raising=False)
+            patch.setattr(files, "open", Short, raising=False)
         with pytest.raises(UserError, match=r"metrics.jsonl: cannot be written .No space left"):
             log.write("b", x=2)
     log.write("c", x=3)

@@ -14,7 +14,6 @@ import pytest
 from tiny_run import TinyRun, fails, same, sends
 
 from experiments.shared import command
-from experiments.shared import job as module
 from experiments.shared.errors import UserError
 from experiments.shared.fingerprint import digest_array
 from experiments.shared.job import JobOptions, prepare_folder, read_job, run_job
@@ -337,7 +336,7 @@ def test_damaged_settings_are_named(folder, text):
 
 def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=2_000_000)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     prepare_folder(tmp_path, 1_000_000)
     with pytest.raises(UserError, match="takes 5 MB, but the disk has 2 MB free"):
         prepare_folder(tmp_path, 5_000_000)

@@ -68,7 +68,7 @@ def test_samples_are_those_of_the_whole_video(video, count):
 
 @pytest.mark.parametrize("guess", [0, 7, 40])
 def test_samples_do_not_trust_the_number_of_packets(video, monkeypatch, guess):
-    monkeypatch.setattr(module, "_count_packets", lambda path: guess)
+    monkeypatch.setattr(module, "count_packets", lambda path: guess)
     sampled, total = sampled_video(video, 5)
     np.testing.assert_array_equal(sampled, FRAMES[np.arange(5) * 12 // 5])
     assert total == 12
@@ -77,13 +77,13 @@ def test_samples_do_not_trust_the_number_of_packets(video, monkeypatch, guess):
 def test_only_the_frames_that_are_kept_are_converted(video, monkeypatch):
     converted = []
 
-    def decoded(path, size, wanted=None):
-        for frame in original(path, size, wanted):
-            converted.append(frame is not None)
+    def decoded(path, **options):
+        for frame in original(path, **options):
+            converted.append(frame.picture is not None)
             yield frame
 
-    original = module._decoded
-    monkeypatch.setattr(module, "_decoded", decoded)
+    original = module.stream_video
+    monkeypatch.setattr(module, "stream_video", decoded)
     sampled_video(video, 3)
     assert (len(converted), sum(converted)) == (12, 3)
 
