@@ -10,7 +10,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Nearly all of the suite's time is compilation, and a third of that the optimisations of LLVM.
 # Files whose subject is what an optimised program computes say `OPTIMIZED = True`.
-LESS = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0"
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
 import jax
@@ -76,8 +76,9 @@ def programs_of_one_file(request):
     A process may map so many pieces of memory and no more (``vm.max_map_count``), and the compiler
     crashes when the thousands of programs of the whole suite have used them up.
     """
-    optimized = getattr(request.module, "OPTIMIZED", False)
-    jax.config.update("jax_disable_most_optimizations", LESS and not optimized)
+    less = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
+    less &= not getattr(request.module, "OPTIMIZED", False)
+    jax.config.update("jax_disable_most_optimizations", less)
     yield
     jax.clear_caches()
 

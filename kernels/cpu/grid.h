@@ -130,6 +130,10 @@ void one_by_one(const Pool& pool, int threads, const Grid<T>& grid, int64_t pair
   const bool follow = threads > 1 && cells >= kWorthFollowing && pairs < 2 * threads;
   auto alone = [&](int64_t flat) {
     const Pair<T> pair = grid.pair(flat);
+    if (const size_t bytes = level.band_bytes(grid.problem, pair)) {
+      Memory memory(bytes);
+      return level.band_run(grid.problem, pair, memory.data);
+    }
     Memory memory(level.wave_bytes(grid.problem, pair));
     const int strips = level.wave_begin(grid.problem, pair, memory.data);
     if (follow) share(pool, threads, strips, [&](int64_t s) { level.wave_strip(memory.data, int(s)); });

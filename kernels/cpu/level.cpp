@@ -1,5 +1,6 @@
 // Compiled once for each level of the processor: -DTA_LEVEL=v3 -march=x86-64-v3 and so on.
 #include "along.h"
+#include "band.h"
 #include "pair.h"
 #include "pairs.h"
 #include "soft_level.h"
@@ -21,6 +22,8 @@ constexpr Level<T> offered = {
     wave_begin<T>,
     wave_strip<T>,
     wave_end<T>,
+    band_bytes<T>,
+    band_run<T>,
     block_bytes<T>,
     block_pack<T>,
     block_run<T>,

@@ -81,6 +81,9 @@ struct Level {
   int (*wave_begin)(const Problem<T>&, const Pair<T>&, void* scratch);  // how many strips there are
   void (*wave_strip)(void* scratch, int strip);
   void (*wave_end)(void* scratch);
+  // One pair in a narrow band; 0 bytes where strips must serve.
+  size_t (*band_bytes)(const Problem<T>&, const Pair<T>&);
+  void (*band_run)(const Problem<T>&, const Pair<T>&, void* scratch);
   // Pairs side by side, at most `lanes` of them.
   size_t (*block_bytes)(const Problem<T>&);
   void (*block_pack)(const Problem<T>&, const Pair<T>* pairs, int count, bool y, T* packed);

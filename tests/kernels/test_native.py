@@ -62,6 +62,19 @@ def test_values_and_paths_are_those_of_xla(seed):
         chex.assert_trees_all_equal(*paths)
 
 
+@needs_native
+@given(st.integers(2, 90), st.integers(0, 70), st.sampled_from(COSTS), st.integers(0, 2**31 - 1))
+def test_a_narrow_band_is_what_strips_make_of_it(frames, radius, cost, seed):
+    """Across the band, or, where a mask says the same, by strips of rows: the same bits."""
+    random = np.random.default_rng(seed)
+    x, y = random.normal(size=(2, frames, 1 + seed % 3)).astype(np.float32)
+    run = partial(tempalign.dtw, cost=cost, implementation="native")
+    across = run(x, y, band=radius)
+    rows, columns = np.indices((frames, frames))
+    masked = run(x, y, mask=abs(rows - columns) <= radius)
+    np.testing.assert_array_equal(across, masked)
+
+
 def sum_of_fourth_powers(x, y):
     """A cost of the caller's own."""
     return jnp.sum(jnp.abs(x[..., :, None, :] - y[..., None, :, :]) ** 4, axis=-1)
