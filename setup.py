@@ -89,7 +89,8 @@ class BuildNative(build_ext):
 
         # A compiler a core, the longest first.
         parts = [
-            ("level.cpp", f"TA_LEVEL={level}", ARCHITECTURES.get(level, []))
+            (source, f"TA_LEVEL={level}", [*ARCHITECTURES.get(level, []), *flags])
+            for source, flags in (("soft_level.cpp", ["-O2"]), ("level.cpp", []))
             for level in reversed(LEVELS)
         ]
         parts.append(("handlers.cpp", f'TA_SOURCES="{digest}"', []))
@@ -115,7 +116,7 @@ setup(
     ext_modules=[
         Extension(
             "tempalign.kernels.cpu._native",
-            [str(CPU / "handlers.cpp"), str(CPU / "level.cpp")],
+            [str(CPU / name) for name in ("handlers.cpp", "level.cpp", "soft_level.cpp")],
             depends=[str(path) for path in sources()],
             language="c++",
             optional=True,

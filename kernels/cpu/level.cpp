@@ -3,7 +3,6 @@
 #include "band.h"
 #include "pair.h"
 #include "pairs.h"
-#include "soft_level.h"
 #include "weighted.h"
 
 #define TA_JOIN_(a, b) a##b
@@ -13,6 +12,16 @@
 
 namespace tempalign {
 namespace TA_LEVEL {
+// In soft_level.cpp.
+template <class T>
+double largest(const Problem<T>&, const T* numbers, bool y);
+template <class T>
+int soft_kind(const Problem<T>&, const Pair<T>&, double of_x, double of_y);
+template <class T>
+void soft_side(const Problem<T>&, const Pair<T>* pairs, int count, int kind);
+template <class T>
+void soft_one(const Problem<T>&, const Pair<T>&, int kind, const Sharing&);
+
 namespace {
 template <class T>
 constexpr Level<T> offered = {
