@@ -33,7 +33,7 @@ if not jax.config.jax_compilation_cache_dir:
 
 hypothesis.settings.register_profile(
     "tempalign",
-    max_examples=10,  # the same ones each time; --hypothesis-profile=thorough draws more
+    max_examples=6,  # the same ones each time; --hypothesis-profile=thorough draws more
     deadline=None,  # the first example of a shape compiles
     derandomize=True,
     suppress_health_check=[

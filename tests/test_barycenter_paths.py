@@ -21,6 +21,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
 def test_dba(options):
     found = tempalign.dba(SERIES, length=7, num_iters=8, return_objective=True, **options)

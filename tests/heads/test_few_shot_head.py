@@ -217,6 +217,7 @@ def test_bad_input(episode, call, error, message):
         call(*episode)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.usefixtures("our_modes")  # optax is not written for strict dtypes
 @pytest.mark.parametrize("given", [jnp.asarray(1.0), np.asarray(1.0, np.float32), "variable"])
 def test_gamma_is_annealed_in_a_training_loop(episode, given):

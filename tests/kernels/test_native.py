@@ -80,6 +80,7 @@ def sum_of_fourth_powers(x, y):
     return jnp.sum(jnp.abs(x[..., :, None, :] - y[..., None, :, :]) ** 4, axis=-1)
 
 
+@pytest.mark.one_in(2)
 @needs_native
 @pytest.mark.parametrize("cost", ["cosine", sum_of_fourth_powers])
 @pytest.mark.parametrize("pairs", [(3, 2), (0, 2)], ids=str)

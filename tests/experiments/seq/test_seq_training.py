@@ -50,6 +50,7 @@ def terms_of(method, params, episode):
     return np.mean(align or [0]), -np.log(of_class).mean(), smooth * (method in SMOOTH)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("method", "by_frame"),
     [

@@ -86,6 +86,7 @@ def test_every_prediction_is_in_a_table(finished):
     assert recall == np.mean(mine)
 
 
+@pytest.mark.slow  # of anomalies by default, the same mechanism
 def test_a_finished_job_is_read_and_grows(finished, capsys, monkeypatch):
     out_dir, arguments, printed = finished
     code, _, err = call(capsys, *arguments)
