@@ -244,7 +244,7 @@ class ModelSuite:
         expected = tuple(map(np.stack, zip(*single, strict=True)))
         chex.assert_trees_all_close(run(cost, *rest), expected, rtol=1e-6, atol=1e-6)
 
-    @pytest.mark.one_in(2)
+    @pytest.mark.one_in(4)
     @pytest.mark.parametrize("name", ["everything", "tam_edge"])
     def test_checkpoint_changes_nothing(self, name):
         random = np.random.default_rng(3)

@@ -126,6 +126,7 @@ def test_work_on_the_cpu_beside_a_gpu(beside_a_gpu, fixed):
     assert "runs on pallas" in said and "on xla where it is lowered for another platform" in said
 
 
+@pytest.mark.slow
 def test_how_much_at_once_follows_the_default_device(monkeypatch):
     """Only speed hangs on it, but a default device that is chosen counts."""
     assert platforms.likely_cpu()

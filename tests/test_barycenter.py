@@ -16,6 +16,7 @@ def warped_copies(n=6, t=12, features=2, seed=0):
     return (curve + 0.05 * rng.normal(size=curve.shape)).astype(np.float32)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("cost", "diagonal"), [("sqeuclidean", True), ("sqeuclidean", False), ("manhattan", False)]
 )

@@ -102,7 +102,7 @@ def agree(found, expected, tolerance=1e-4):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     ("implementation", "options"),
     [
@@ -168,6 +168,7 @@ def test_weighted_dtw_linearized_batched_scanned_and_recomputed(implementation):
         agree(jax.jvp(function, given, moves)[1], tangent.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_hessians_of_weighted_dtw_on_kernels():
     def squared(implementation):

@@ -74,7 +74,7 @@ def some(names):
     ]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", some([*FUNCTIONS, *FIXED_FRAMES]))
 def test_a_symbolic_batch_is_exported(name):
     function = {**FUNCTIONS, **FIXED_FRAMES}[name]
@@ -105,7 +105,7 @@ def test_where_the_number_of_frames_must_be_known(name):
         exported(FIXED_FRAMES[name], "b, t, 3")
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", [*FUNCTIONS, *FIXED_FRAMES])
 def test_no_mode_of_the_caller_changes_anything(name):
     function = {**FUNCTIONS, **FIXED_FRAMES}[name]

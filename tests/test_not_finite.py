@@ -106,6 +106,7 @@ def test_averages_of_sets_with_nan_are_nan():
         assert np.all(np.isfinite(average(series, weights=weights, num_iters=3)))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("weights", [[0.0, 0, 0], [1, -1, 1], [1, np.nan, 1]])
 def test_traced_weights_that_are_refused_give_nan(weights):
     for average in (tempalign.dba, tempalign.soft_dtw_barycenter):
@@ -113,6 +114,7 @@ def test_traced_weights_that_are_refused_give_nan(weights):
         assert np.all(np.isnan(call(np.array(weights, np.float32))))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("implementation", ["xla", "native", "pallas_interpret"])
 def test_nan_in_what_decides_the_path(implementation):
     decides = Y + 0.1

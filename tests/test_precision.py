@@ -44,7 +44,7 @@ NATIVE = pytest.param(
 )
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("implementation", ["xla", NATIVE])
 @pytest.mark.parametrize(("model", "shape"), CASES, ids=str)
 @pytest.mark.usefixtures("x64")

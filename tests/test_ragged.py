@@ -58,6 +58,7 @@ def gappy(junk):
     return x, present
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("junk", [np.nan, np.inf, 1e30])
 def test_missing_frames_are_as_if_they_had_never_been(junk):
     x, present = gappy(junk)

@@ -39,6 +39,7 @@ def loop_objective(series, lengths, weights, gamma, center):
     return total, gradient
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("gamma", [1.0, 0.1])
 def test_equals_scipy_in_float64(x64, gamma):
     series = padded().astype(np.float64)
@@ -130,6 +131,7 @@ def test_the_unit_of_the_features_does_not_matter(scale):
     np.testing.assert_allclose(scaled / scale, center, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e-1])
 @pytest.mark.usefixtures("x64")
@@ -146,6 +148,7 @@ def test_millivolts_at_a_temperature_far_above_their_costs(scale):
     np.testing.assert_allclose(center, exact, atol=1e-3 * scale)
 
 
+@pytest.mark.slow
 def test_many_sets_equal_one_at_a_time():
     series = np.stack([padded(seed=0), 100 * padded(seed=1), padded(seed=2)])
     series[2] = series[2, 0]  # of one series: done early, waits for the others

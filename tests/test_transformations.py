@@ -89,6 +89,7 @@ def test_shard_map_of_kernels():
         jax.shard_map(gradients, **specs)(X, Y)
 
 
+@pytest.mark.slow
 def test_shard_map_of_barycenters():
     series = RANDOM.normal(size=(2, 3, 5, 1)).astype(np.float32)
     # optax's line search does not yet mark what varies over the mesh.

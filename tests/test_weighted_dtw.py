@@ -58,6 +58,7 @@ class TestPallasInterpreted(KernelSuite):
     SLOW = (
         "test_any_leading_axes",
         "test_fixed_paths_equal_the_loop_with_gradients",
+        "test_float16_paths_are_about_as_short",
         "test_float16_paths_of_any_scale",
         "test_float32_while_float64_is_on",
         "test_half_precision_is_computed_in_float32",

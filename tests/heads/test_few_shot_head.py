@@ -105,6 +105,7 @@ def test_tam_is_the_library_s_distance(episode):
     np.testing.assert_allclose(found, plain, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_episodes_have_leading_axes(episode, rng):
     head = heads.FewShotHead(encoder=nnx.Linear(F, 3, rngs=nnx.Rngs(0)))
     query = rng.normal(size=(2, 3, Q, T, F)).astype(np.float32)

@@ -248,6 +248,7 @@ def test_who_is_slow_has_fewer_turns(monkeypatch):
     assert [entry.median_seconds for entry, _ in ready] == [0.1, 0.6, 60.0]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("our_modes")  # a training step is optax's too
 @pytest.mark.parametrize(
     ("row", "results"),

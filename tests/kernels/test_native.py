@@ -128,7 +128,7 @@ def test_long_pairs(shape, options):
     np.testing.assert_array_equal(again, got)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @needs_native
 @pytest.mark.parametrize(
     ("cost", "options"),
@@ -194,6 +194,7 @@ def test_derivatives_in_prices_and_given_costs():
     chex.assert_trees_all_close(*both(lambda f: jax.hessian(f, (1, 2))), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @needs_native
 @pytest.mark.parametrize("traced", [False, True], ids=["lengths known", "lengths traced"])
 def test_transformations(traced):

@@ -155,6 +155,7 @@ def test_each_entry_of_a_batch_has_its_own_numbers():
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_transformations():
     lengths = np.array([6, 1, 4, 5])
 
@@ -182,6 +183,7 @@ def inner(x, y):
     return 2 - jnp.tanh(x @ y.T)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "cost", [inner, "cosine", pytest.param("manhattan", marks=pytest.mark.slow)]
 )
@@ -294,6 +296,7 @@ def test_what_xla_does_for_other_platforms():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [pytest.param({}, marks=pytest.mark.slow), {"move_weights": (1, 2, 1), "open_begin": 1}],

@@ -310,6 +310,7 @@ def test_drawn_path_adds_up_to_the_distance_of_the_head(diagonal):
     np.testing.assert_allclose(np.sum(path * cost), distance, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_many_classes_and_features_are_summed_up(tmp_path):
     names = tuple(f"a class with quite a long name {k}" for k in range(30))
     dataset = make_dataset(names, features=70, test=60)

@@ -187,6 +187,7 @@ def test_interrupted_job_goes_on_bit_for_bit(
     assert without_seconds[0] == without_seconds[1]
 
 
+@pytest.mark.slow
 def test_a_job_grows_by_seeds_matchings_and_temperatures(
     folder, finished, tmp_path, without_pictures
 ):
@@ -218,6 +219,7 @@ def test_other_data_is_refused(tmp_path, without_pictures):
         job.run(tiny_episodes.settings(folder, out_dir=str(out_dir), resume=True, **changes))
 
 
+@pytest.mark.slow
 def test_class_names_are_never_parsed(tmp_path):
     folder = tiny_episodes.write(tmp_path / "data")
     text = (folder / "index.csv").read_text().replace(",dip,", ",$\\foo$,")

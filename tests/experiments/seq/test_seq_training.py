@@ -88,6 +88,7 @@ def test_first_weights_depend_on_the_seed_alone():
     assert (another["linear"]["kernel"] != states[0]["linear"]["kernel"]).any()
 
 
+@pytest.mark.slow
 def test_exemplars_of_some_classes_only():
     """With classes drawn for an episode, the scores and the terms are still of all classes."""
     spec, state = make_spec(tiny_seq.options(), "seq", SIZE, CLASSES, 0)
