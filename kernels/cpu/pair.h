@@ -15,7 +15,7 @@ namespace tempalign::TA_LEVEL {
 constexpr int kSteps = kMoves;  // anti-diagonals whose costs are computed, and moves stored, together
 constexpr int kTall = 8;  // vectors of a strip, where costs are fused
 constexpr int kUsual = 4;
-constexpr int kAhead = 4 * kSteps;  // columns that the strip above has in hand: asking for each is slow
+constexpr int kAhead = 16 * kSteps;  // columns that the strip above has in hand: asking for each is slow
 constexpr int kApart = 16;  // words between what strips tell each other, so that each is in a cache line of its own
 
 // A table of moves that takes more than this is not kept whole, see `wave_end`.
