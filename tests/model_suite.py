@@ -120,7 +120,7 @@ class ModelSuite:
             name, soft, "alignment", cost, 0.4, implementation=self.implementation, **options
         )
 
-    @pytest.mark.one_in(3)
+    @pytest.mark.one_in(4)
     @pytest.mark.parametrize(
         ("name", "soft"),
         [*((name, True) for name in MODELS), *((name, False) for name in HARD)],

@@ -102,6 +102,7 @@ def beside_a_gpu(monkeypatch):
     monkeypatch.setattr(launch, "missing", lambda: None)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("fixed", [False, True])
 def test_work_on_the_cpu_beside_a_gpu(beside_a_gpu, fixed):
     """The kernels are traced, and XLA takes over where the call is lowered for the CPU."""

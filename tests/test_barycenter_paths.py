@@ -32,6 +32,7 @@ def test_dba(options):
     np.testing.assert_array_equal(found.converged, found.objective[:, -1] == found.objective[:, -2])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "options",
     [

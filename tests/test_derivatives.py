@@ -136,6 +136,7 @@ def test_weighted_dtw_in_forward_mode(implementation, options):
     agree(one(given[1])[1], (np.asarray(rows[1]) * np.asarray(moves[1])).sum((2, 3, 4)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "implementation",
     [
@@ -180,7 +181,7 @@ def test_hessians_of_weighted_dtw_on_kernels():
     agree(squared("pallas_interpret"), squared("xla"), 1e-3)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_tangents_of_weighted_dtw_stored_in_halves_and_not_finite(implementation):
     x, c, w = (jnp.asarray(a, jnp.float16) for a in (X, C, W))

@@ -15,6 +15,7 @@ from tempalign.kernels.cpu import native
 
 class TestXla(ModelSuite):
     implementation = "xla"
+    SLOW = ("test_checkpoint_changes_nothing",)  # test_soft_dtw.py has it of the plain model
 
 
 @pytest.mark.skipif(native.missing() is not None, reason=f"native: {native.missing()}")
@@ -34,6 +35,7 @@ PATH_OPTIONS = [
 ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("options", PATH_OPTIONS, ids=str)
 def test_path_is_the_alignment_in_order(options):
     x, y = sequences(5, 7, batch=(3,))

@@ -95,6 +95,7 @@ def test_a_nan_frame_comes_out_as_nan(cost):
         )
 
 
+@pytest.mark.one_in(2)
 def test_averages_of_sets_with_nan_are_nan():
     series = np.stack([X, X + 1])
     series[1, 0, 2, 1] = np.nan

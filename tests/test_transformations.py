@@ -78,6 +78,7 @@ def test_shard_map(value_and_gradients, y_spec):
     chex.assert_trees_all_close(jax.jit(sharded)(x, Y, lengths), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_shard_map_of_kernels():
     """Interpreted, without jax's check; compiled with it in kernels/test_deviceless.py."""
     distance = partial(tempalign.weighted_dtw, implementation="pallas_interpret")

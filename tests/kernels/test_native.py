@@ -63,6 +63,7 @@ def test_values_and_paths_are_those_of_xla(seed):
 
 
 @needs_native
+@settings(max_examples=4)
 @given(st.integers(2, 90), st.integers(0, 70), st.sampled_from(COSTS), st.integers(0, 2**31 - 1))
 def test_a_narrow_band_is_what_strips_make_of_it(frames, radius, cost, seed):
     """Across the band, or, where a mask says the same, by strips of rows: the same bits."""

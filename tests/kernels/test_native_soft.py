@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"native: {
 ON_BOTH = ("native", "xla")
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.integers(0, 2**31 - 1))
 def test_values_and_gradients_are_those_of_xla(seed):
     """Shapes that go by lanes and by strips, lengths, windows, and frames that are not finite."""
@@ -207,6 +207,7 @@ def test_costs_made_by_xla(cost):
     np.testing.assert_allclose(run(x), plain(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("most", "gamma", "size"),
     [(4.0, 1e-5, 300), (1e7, 0.1, 300), (300.0, 1e-5, 120), (1e12, 1e-9, 60), (4.0, 1e-30, 20)],

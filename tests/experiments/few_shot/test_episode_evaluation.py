@@ -52,6 +52,7 @@ def aligned(row, x):
     return np.asarray(tempalign.tam_distance(x[:, None], x, row.gamma))
 
 
+@pytest.mark.one_in(2)
 def test_accuracy_is_that_of_a_loop_over_episodes(loaded, direct):
     _, split = loaded
     x = split.features
