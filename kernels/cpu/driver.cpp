@@ -260,6 +260,17 @@ void check_all(const char* name) {
         }
       }
     }
+  // Bands across which lanes stand, of every number of vectors.
+  for (int n : {2, 17, 130})
+    for (int band : {0, 1, 7, 8, 20, 33, 63, 90})
+      for (Cost cost : {Cost::sqeuclidean, Cost::euclidean, Cost::manhattan, Cost::inner}) {
+        Case<T> one;
+        one.n = one.m = n, one.features = 1 + 2 * (seed % 2);
+        one.model.cost = cost;
+        one.model.window.band = band;
+        one.integers = seed % 3 == 0;
+        check(one, seed++, name);
+      }
   // Long enough for threads to follow each other, narrow bands in it.
   for (int band : {-1, 0, 3, 40, 300}) {
     Case<T> one;
