@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.dejavid.pictures import path_through, weighted_cost
+from experiments.dejavid.pictures import digits, path_through, weighted_cost
 from experiments.extract_tse.clips import Clip, stills
 from experiments.shared.lettering import label as lettered
 from experiments.shared.pictures import Picture
@@ -108,7 +108,9 @@ def draw_moments(
     roles = ("predicted", "runner-up")
     for sub, role, name, row in zip(rows, roles, names, found, strict=False):
         total = sum(one.cost for one in row)
-        sub.suptitle(f"{role}: {lettered(name, _NAME_WIDTH)}, distance {total:.4g}", fontsize=11)
+        sub.suptitle(
+            f"{role}: {lettered(name, _NAME_WIDTH)}, distance {digits(total)}", fontsize=11
+        )
         axes = sub.subplots(lines, columns, squeeze=False).ravel()
         for number, ax in enumerate(axes):
             if number >= steps:
@@ -119,7 +121,7 @@ def draw_moments(
             ax.set(xticks=[], yticks=[])
             ax.set_title(f"step {number + 1}: {one.seconds:.2f} s", fontsize=9)
             span = f"{one.begin:.2f} to {one.end:.2f} s"
-            ax.set_xlabel(f"{span}\ncost {one.cost:.3g}", fontsize=8)
+            ax.set_xlabel(f"{span}\ncost {digits(one.cost)}", fontsize=8)
     _draw_times(last.subplots(), clip, roles, found)
     caption = (
         "Which moments of the video each step of a centroid found: the frame in the middle of the "

@@ -200,7 +200,7 @@ def _draw_sample(sub, dataset: TseDataset, settings: Settings, run: RunResult, s
             centroid,
             x,
             ax=ax,
-            title=f"{role}: {names[label]}, distance {_number(np.sum(path * cost))}",
+            title=f"{role}: {names[label]}, distance {digits(np.sum(path * cost))}",
             x_label="centroid (step)",
             y_label="sequence (frame)",
             cost_label="weighted cost",
@@ -244,6 +244,6 @@ def _run_name(run: RunResult) -> str:
     )
 
 
-def _number(value: float) -> str:
-    """Four digits, or all before the point: distances over many features are large."""
+def digits(value: float) -> str:
+    """Returns four digits, or all before the point: distances over many features are large."""
     return f"{value:#.4g}" if value < 1000 else f"{value:,.0f}"

@@ -169,7 +169,9 @@ def _videos(
         name, clip = inputs[number][0], drawn[number]
         stem = ids_of([name])[0].rpartition("/")[2]
         path = unused(run.folder / f"moments-{stem}.png")
-        draws = partial(classifier.draw, name, clip, answers[number][0].logits, max_pixels)
+        draws = partial(
+            classifier.draw, clip.path.name, clip, answers[number][0].logits, max_pixels
+        )
         made = draw(run.folder, [(path.name, draws)])
         pictures += [run.folder / picture.file for picture in made.pictures]
         notes |= dict.fromkeys(made.notes)

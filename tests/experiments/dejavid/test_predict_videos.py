@@ -14,14 +14,17 @@ from tiny_tse import flags
 
 import tempalign
 from experiments.dejavid import job, prediction
+from experiments.dejavid.moments import Moment, draw_moments
 from experiments.extract_tse import job as extraction
 from experiments.extract_tse import manifest as manifests
+from experiments.extract_tse.clips import Clip
 from experiments.extract_tse.settings import Settings as Extraction
 from experiments.shared.errors import UserError
 
 COLOURS = {"r": (220, 20, 20), "g": (20, 220, 20), "b": (20, 20, 220)}
 RATE = 5
 CLASSES = {"rising": "rgb", "falling": "bgr"}
+NO_PICTURES = "--predict_pictures=0"
 LENGTHS = ((3, 4, 5), (5, 4, 3), (4, 2, 6), (2, 6, 4), (6, 3, 3))
 
 
@@ -128,7 +131,7 @@ def test_each_step_finds_its_moment(made, run_folder, capsys, monkeypatch):
     code, _, err = call(capsys, run_folder, f"--predict={clip_path}")
     assert (code, err) == (0, "")
     (title, clip, names, found, _), axes = seen
-    assert title == str(clip_path) and names == ["rising", "falling"]
+    assert title == "new.mkv" and names == ["rising", "falling"]
     winner, runner_up = found
     assert len(winner) == len(runner_up) == 3
     for one, first, last in zip(winner, (0, 2, 9), (1, 8, 11), strict=True):
@@ -192,11 +195,42 @@ def test_videos_that_cannot_be_used_are_an_error(made, run_folder, capsys):
     assert not list(run_folder.glob("predicted*")) and not list(run_folder.glob("moments*"))
 
 
+def test_a_video_that_ends_early_is_used_as_far_as_it_goes(made, run_folder, capsys):
+    whole = made / "rising4.mkv"
+    (run_folder / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    code, out, err = call(capsys, run_folder, f"--predict={run_folder / 'cut.mkv'}", NO_PICTURES)
+    assert (code, err) == (0, "")
+    assert "seconds of the 2.40 that its header names" in out and "12 windows" not in out
+
+
+def test_a_run_without_alignment_draws_none(made, run_folder, capsys):
+    path = run_folder / "settings.json"
+    content = json.loads(path.read_text())
+    content["settings"]["pooling"] = "mean"
+    path.write_text(json.dumps(content))
+    assert call(capsys, run_folder, f"--predict={made / 'rising4.mkv'}")[0] == 0
+    assert not list(run_folder.glob("moments*"))
+
+
+def test_many_steps_go_on_below(made):
+    numbers = np.arange(12)
+    seconds = np.repeat(numbers[:, None] / RATE, 3, axis=1)
+    clip = Clip(made / "rising4.mkv", np.zeros((12, 1)), numbers, seconds, "")
+    found = [[Moment(step, step / RATE, 0.0, 1.0, 2.0) for step in range(10)]]
+    figure, picture = draw_moments("title", clip, ["only"], found, 10**6)
+    only, times = figure.subfigs
+    shown = [ax for ax in only.axes if ax.get_visible()]
+    assert len(shown) == 10 and len({ax.get_gridspec().ncols for ax in shown}) == 1
+    assert shown[0].get_gridspec().nrows == 2 and len(times.axes) == 1
+    assert "distance 20.00" in only.get_suptitle()
+    assert "smaller distance wins" in picture.caption
+
+
 def test_another_encoder_is_refused_and_told(made, run_folder, capsys):
     video = f"--predict={made / 'rising4.mkv'}"
     code, _, err = call(capsys, run_folder, video, "--encoder=mobilenet_v2")
     assert code == 2 and "encoder: was thumbnail, now mobilenet_v2" in err
-    assert call(capsys, run_folder, video, "--encoder=thumbnail")[0] == 0
+    assert call(capsys, run_folder, video, "--encoder=thumbnail", NO_PICTURES)[0] == 0
     change(run_folder, "encoder", cells="4 x 4")
     code, _, err = call(capsys, run_folder, video)
     assert code == 2 and "cells: was 4 x 4, now 8 x 8" in err and manifests.KEPT in err
@@ -204,7 +238,8 @@ def test_another_encoder_is_refused_and_told(made, run_folder, capsys):
 
 def test_other_versions_are_told_and_go_on(made, run_folder, capsys):
     change(run_folder, "decoder", PyAV="0.1")
-    code, out, err = call(capsys, run_folder, f"--predict={made / 'falling4.mkv'}")
+    video = f"--predict={made / 'falling4.mkv'}"
+    code, out, err = call(capsys, run_folder, video, NO_PICTURES)
     assert code == 0 and f"PyAV: was 0.1, now {av.__version__}" in err
     assert out.splitlines()[4].split()[0] == "falling"
 
@@ -232,7 +267,8 @@ def test_without_a_manifest_it_is_said_how_to_extract(made, run_folder, capsys):
     assert code == 2 and "whose encoder is not known" in err and ".npy [T, F]" in err
     # A run from before manifests were kept learns of it, and is not refused.
     assert train(made / "tse", run_folder, "--resume") == 0
-    assert call(capsys, run_folder, f"--predict={made / 'rising4.mkv'}")[0] == 0
+    assert call(capsys, run_folder, f"--predict={made / 'rising4.mkv'}", NO_PICTURES)[0] == 0
+    assert not list(run_folder.glob("moments*"))
 
 
 def test_what_is_kept_is_content_of_this_job(made, tmp_path, capsys):
