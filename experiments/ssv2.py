@@ -22,7 +22,8 @@ Steps per second of training on random data of this data set's shapes:
   python -m experiments.ssv2 --synthetic=ssv2
 """
 
-from experiments.dejavid.job import main
-
 if __name__ == "__main__":
+    # Here, since the processes that decode videos import this file too, and need nothing of it.
+    from experiments.dejavid.job import main
+
     main(__doc__, "ssv2")

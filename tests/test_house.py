@@ -115,7 +115,8 @@ EXPERIMENT_FLOORS = [
     {"tse"},
     {"vision"},
     {"seq"},
-    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "make_list", "extract_tse"},
+    {"extract_tse"},
+    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "make_list"},
 ]
 
 

@@ -13,9 +13,10 @@ from experiments.dejavid.settings import Settings
 from experiments.dejavid.steps import batch_mesh
 from experiments.dejavid.throughput import measure_throughput
 from experiments.dejavid.training import DejaVidRun, num_bytes
+from experiments.extract_tse.manifest import keep_manifest
 from experiments.shared import command
 from experiments.shared.fingerprint import Digests, dataset_identity
-from experiments.shared.job import Workspace, run_job
+from experiments.shared.job import SETTINGS_FILE, Workspace, run_job
 from experiments.tse import dejavid_layout, index_folder, spoken_digits, ts_folder
 from experiments.tse.dataset import TseDataset, check_finite
 
@@ -85,6 +86,9 @@ def _identify(dataset: TseDataset, settings: Settings, digests: Digests) -> Mapp
 
 
 def _work(dataset: TseDataset, settings: Settings, workspace: Workspace) -> str:
+    if settings.layout == "index":
+        is_new = not (workspace.folder / SETTINGS_FILE).is_file()
+        keep_manifest(settings.data_dir, workspace.folder, is_new=is_new)
     runs = []
     for seed in settings.seeds:
         for method in settings.methods:

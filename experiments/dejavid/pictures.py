@@ -193,14 +193,14 @@ def _draw_sample(sub, dataset: TseDataset, settings: Settings, run: RunResult, s
         cost = weighted_cost(x, centroid, weight)
         # Padded to one length for all samples: compiled once.
         padded = np.pad(cost, ((0, 0), (0, dataset.max_length - len(x))))
-        path = np.asarray(_path(padded, len(x), settings.diagonal))[:, : len(x)]
+        path = np.asarray(path_through(padded, len(x), settings.diagonal))[:, : len(x)]
         plot.alignment(
             cost,
             path,
             centroid,
             x,
             ax=ax,
-            title=f"{role}: {names[label]}, distance {_number(np.sum(path * cost))}",
+            title=f"{role}: {names[label]}, distance {digits(np.sum(path * cost))}",
             x_label="centroid (step)",
             y_label="sequence (frame)",
             cost_label="weighted cost",
@@ -228,8 +228,11 @@ def weighted_cost(x: np.ndarray, centroid: np.ndarray, weight: np.ndarray) -> np
 
 
 @partial(jax.jit, static_argnums=2)
-def _path(cost: jax.Array, length: jax.Array, diagonal: bool) -> jax.Array:
-    # The gradient of the distance in the costs is the path; ties go as in weighted_dtw.
+def path_through(cost: jax.Array, length: jax.Array, diagonal: bool) -> jax.Array:
+    """Returns the warping path ``[T_c, T]``, 1 on it, through costs padded behind `length`.
+
+    It is the gradient of the distance in the costs; ties go as in `tempalign.weighted_dtw`.
+    """
     return jax.grad(tempalign.dtw_from_cost)(cost, diagonal=diagonal, y_lengths=length)
 
 
@@ -241,6 +244,6 @@ def _run_name(run: RunResult) -> str:
     )
 
 
-def _number(value: float) -> str:
-    """Four digits, or all before the point: distances over many features are large."""
+def digits(value: float) -> str:
+    """Returns four digits, or all before the point: distances over many features are large."""
     return f"{value:#.4g}" if value < 1000 else f"{value:,.0f}"

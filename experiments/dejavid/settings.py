@@ -173,11 +173,40 @@ class Settings(JobOptions):
     predict: str = option(
         "",
         OTHER,
-        "Classify this .npy [T, F] or .pt file, all of a folder, or those of a CSV file with a "
-        "column path, with the newest checkpoint in --out_dir, and end. The settings of the run "
-        "are read from that folder.",
+        "Classify this .npy [T, F] or .pt file, this video, all of a folder, or those of a CSV "
+        "file with a column path, with the newest checkpoint in --out_dir, and end. The settings "
+        "of the run are read from that folder. Videos need a run on data that "
+        "experiments.extract_tse made; of a folder they are taken where it holds no sequences.",
         changes_result=False,
         path=True,
+    )
+    encoder: str = option(
+        "",
+        OTHER,
+        "With --predict of videos: the encoder of the training data, where that is a file or code "
+        "(a run folder cannot ask for them); the names are those of experiments.extract_tse.",
+        changes_result=False,
+    )
+    encoder_weights: str = option(
+        "",
+        OTHER,
+        "With --predict of videos: what --weights of experiments.extract_tse was.",
+        changes_result=False,
+        path=True,
+    )
+    allow_pickle: bool = option(
+        False,
+        OTHER,
+        "With --predict of videos: let an encoder torch:FILE run whatever code the file names.",
+        changes_result=False,
+    )
+    predict_pictures: int = option(
+        8,
+        OTHER,
+        "With --predict of videos: of how many, the first ones, to draw which moments each step of "
+        "the centroid found, beside that of the runner-up.",
+        minimum=0,
+        changes_result=False,
     )
     predict_method: str = option(
         "",

@@ -1,6 +1,7 @@
 """Decoding, encoding and writing, all at the same time: what happens to each video of a shard."""
 
 import time
+from typing import Protocol
 
 import numpy as np
 
@@ -8,11 +9,26 @@ from experiments.extract_tse.batches import Batches, collect, rows_are_independe
 from experiments.extract_tse.decoding import Begin, End, Failure, Message, Pictures, Task
 from experiments.extract_tse.listing import Video
 from experiments.extract_tse.settings import Settings
-from experiments.extract_tse.store import Store
 from experiments.extract_tse.windows import Plan
 from experiments.extract_tse.workers import Decoders, number_of_workers
 from experiments.shared.progress import progress
 from experiments.vision.encoders import Encoder
+
+
+class Sink(Protocol):
+    """Where videos go when they are done: see `experiments.extract_tse.store.Store`."""
+
+    def copy_labels(self, video: Video, /) -> str:
+        """Copies a file of labels; returns why it cannot be read, or nothing."""
+        ...
+
+    def save(self, video: Video, rows: np.ndarray, times: np.ndarray, end: End, /) -> None:
+        """Takes the rows of a video, ``[T, F]`` as they are stored, and their times."""
+        ...
+
+    def fail(self, video: Video, reason: str, /) -> None:
+        """Takes the reason why a video cannot be used."""
+        ...
 
 
 class _Work:
@@ -49,8 +65,8 @@ class _Work:
 class Extraction:
     """Extracts the videos of a shard that are not done."""
 
-    def __init__(self, settings: Settings, encoder: Encoder, store: Store) -> None:
-        """Takes the settings, the encoder and where to write."""
+    def __init__(self, settings: Settings, encoder: Encoder, store: Sink) -> None:
+        """Takes the settings, the encoder and where the rows go."""
         self._settings, self._store, self._spec = settings, store, encoder.spec
         self._encoder, self._batches = encoder, Batches(encoder, settings.batch_size)
         self._videos: list[Video] = []

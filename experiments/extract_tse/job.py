@@ -1,21 +1,17 @@
 """The extraction: from the list of videos to the folder of rows."""
 
 from pathlib import Path
-from typing import Any, NoReturn
-
-import av
+from typing import NoReturn
 
 from experiments.extract_tse.extraction import Extraction
 from experiments.extract_tse.listing import Listing, read_list
+from experiments.extract_tse.manifest import MANIFEST, manifest_of
 from experiments.extract_tse.settings import Settings
-from experiments.extract_tse.store import MANIFEST, PARTS, Store
+from experiments.extract_tse.store import PARTS, Store
 from experiments.shared import command
 from experiments.shared.errors import UserError, raise_all
 from experiments.shared.folder import locked, prepare_folder
-from experiments.vision.encoders import Encoder, open_encoder
-
-_FORMAT = 1  # of what is written; other numbers are refused
-_LIBRARIES = ("libavformat", "libavcodec", "libswscale")  # on which frames and pictures depend
+from experiments.vision.encoders import open_encoder
 
 
 def main(description: str | None, argv: list[str] | None = None) -> NoReturn:
@@ -57,27 +53,6 @@ def run(settings: Settings) -> str:
         if remaining:
             told = [Extraction(settings, encoder, store).run(remaining), *told]
         return "\n".join([*told, _ended(store, listing, must_be_all=True)])
-
-
-def manifest_of(settings: Settings, encoder: Encoder) -> dict[str, Any]:
-    """Returns what decides the bytes of everything that is written, of JSON's types."""
-    spec, values = encoder.spec, settings.to_json()
-    names = [name for name in settings.result_names() if name not in ("encoder", "size", "frames")]
-    return {
-        "format": _FORMAT,
-        "settings": {f"--{name}": values[name] for name in names},
-        "encoder": {
-            **spec.identity,
-            "frames": spec.frames or "each by itself, windows are their mean",
-            "picture": f"{spec.size[0]} x {spec.size[1]}",
-        },
-        "decoder": {
-            "PyAV": av.__version__,
-            **{name: ".".join(map(str, av.library_versions[name])) for name in _LIBRARIES},
-        },
-        "times": "time stamps of the file in seconds; of a file that lacks some, the number of the "
-        "frame / its rate, which the ledger notes",
-    }
 
 
 def _shard(settings: Settings) -> tuple[int, int]:

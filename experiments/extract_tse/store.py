@@ -26,12 +26,12 @@ import numpy as np
 from experiments.extract_tse.decoding import End, source_of
 from experiments.extract_tse.ledger import Failed, Ledger, Record, Stored, new_key
 from experiments.extract_tse.listing import OWN_COLUMNS, Listing, Video
+from experiments.extract_tse.manifest import MANIFEST
 from experiments.shared.errors import MissingFileError, UserError
 from experiments.shared.files import read_json, whole_file, write_csv, write_json, write_text
 from experiments.shared.identity import refuse_differences
 from experiments.shared.progress import progress
 
-MANIFEST = "manifest.json"
 PARTS = "parts"
 _LABELS = ".npy"  # of a cell of the column labels that is a path
 _DIGEST_LENGTH = 32

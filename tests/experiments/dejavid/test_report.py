@@ -305,7 +305,7 @@ def test_drawn_path_adds_up_to_the_distance_of_the_head(diagonal):
     x, centroid = (rng.normal(size=(t, 3)).astype(np.float32) for t in (7, 4))
     weight = np.exp(rng.normal(size=(4, 3))).astype(np.float32)
     cost = pictures.weighted_cost(x, centroid, weight)
-    path = np.asarray(pictures._path(np.pad(cost, ((0, 0), (0, 3))), 7, diagonal))[:, :7]
+    path = np.asarray(pictures.path_through(np.pad(cost, ((0, 0), (0, 3))), 7, diagonal))[:, :7]
     distance = tempalign.weighted_dtw(x, centroid, weight, diagonal=diagonal)
     np.testing.assert_allclose(np.sum(path * cost), distance, rtol=1e-5)
 

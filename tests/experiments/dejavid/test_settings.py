@@ -111,7 +111,8 @@ def test_settings_that_cannot_change_the_result():
     assert others == {
         "data_dir", "feats_dir", "out_dir", "resume", "keep_checkpoints", "check_data",
         "num_threads", "traceback", "predict", "predict_method", "predict_seed", "synthetic",
-        "synthetic_steps", "outside_paths",
+        "synthetic_steps", "outside_paths", "encoder", "encoder_weights", "allow_pickle",
+        "predict_pictures",
     } | {"seeds", "methods", "baselines", "epochs"}  # fmt: skip  # by which a job grows
 
 
