@@ -12,7 +12,7 @@ from experiments.dejavid.moments import Moment, draw_moments, moments
 from experiments.dejavid.settings import Settings
 from experiments.dejavid.steps import StepSpec, predict_step, split_head
 from experiments.dejavid.training import run_name
-from experiments.extract_tse.clips import SUFFIXES, Clip, read_clips
+from experiments.extract_tse.clips import Clip, read_clips
 from experiments.extract_tse.listing import ids_of
 from experiments.extract_tse.manifest import KEPT, Manifest
 from experiments.shared.errors import UserError, raise_all
@@ -31,6 +31,7 @@ from experiments.tse.batches import padded_length
 from experiments.tse.npy_file import read_npy
 from experiments.tse.sources import check_tse
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
+from experiments.vision.video import SUFFIXES
 from tempalign import heads
 
 _SEQUENCES = (".npy", ".pt")

@@ -15,11 +15,6 @@ from experiments.shared.errors import UserError
 from experiments.vision.encoders import Encoder
 from experiments.vision.video import stream_video
 
-SUFFIXES = tuple(
-    f".{name}" for name in "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv webm wmv y4m".split()
-)
-"""Of files that are taken for videos. (A file .ts may be a table of numbers as well.)"""
-
 _LONGER_SIDE = 320  # of a still, about
 
 

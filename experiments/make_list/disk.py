@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.shared.errors import MissingFileError, UserError
+from experiments.vision import video
 
-# What ffmpeg decodes under these names; the case of letters does not count.
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv y4m".split()
-)
+# A .ts among videos is one, too; the case of letters does not count.
+SUFFIXES = frozenset((*video.SUFFIXES, ".ts"))
 
 
 class Entry(NamedTuple):

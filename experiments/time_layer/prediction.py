@@ -9,9 +9,7 @@ from experiments.shared.progress import progress
 from experiments.time_layer.dataset import Batch, read_video
 from experiments.time_layer.settings import Settings
 from experiments.time_layer.training import make_spec, methods, run_name, score_step
-
-SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-"""What is taken from a folder for a video; a file that is named may be called anything."""
+from experiments.vision.video import SUFFIXES
 
 
 def predict(request: Settings) -> str:

@@ -17,6 +17,11 @@ from av.video.reformatter import VideoReformatter
 
 from experiments.shared.errors import MissingFileError, UserError
 
+SUFFIXES = tuple(
+    f".{name}" for name in "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv webm wmv y4m".split()
+)
+"""Of files in a folder that are taken for videos. (A .ts may be a table of numbers as well.)"""
+
 # Errors of PyAV are OSError or ValueError by their second base, but not all of them.
 _DECODING_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError)
 
