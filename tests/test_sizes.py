@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
-import model_suite
 import numpy as np
 import pytest
+import tested_models
 
 import tempalign
 from tempalign._engine import windows
@@ -71,14 +71,14 @@ def test_wide_traced_lengths_do_not_wrap():
     assert call(jnp.asarray(2, jnp.uint8)) == 0
 
 
-@pytest.mark.parametrize("name", model_suite.MODELS)
+@pytest.mark.parametrize("name", tested_models.MODELS)
 def test_no_pairs_at_all(name):
     """An empty batch has empty answers of the right shapes; nothing is compiled."""
     sizes = 7, 4
-    numbers = model_suite.given_numbers(name, 0.75, (0.5, 2, 1.5), np.ones(sizes, bool))
+    numbers = tested_models.given_numbers(name, 0.75, (0.5, 2, 1.5), np.ones(sizes, bool))
     for soft in (False, True):
 
         def total(cost, soft=soft):
-            return model_suite.from_cost(name, soft, "value", cost, 1.0, **numbers).sum()
+            return tested_models.from_cost(name, soft, "value", cost, 1.0, **numbers).sum()
 
         assert jax.eval_shape(jax.grad(total), jnp.zeros((0, *sizes))).shape == (0, *sizes)

@@ -58,10 +58,7 @@ class WindowMeans:
     def __init__(self, plan: Plan) -> None:
         """Takes the plan of the video."""
         self._plan = plan
-        inside = np.zeros(plan.length + 1, np.int64)
-        np.add.at(inside, plan.windows[:, 0], 1)
-        np.subtract.at(inside, plan.windows[:, 1] + 1, 1)
-        self._frames = np.flatnonzero(inside.cumsum()).tolist()  # whose features come, in order
+        self._frames = plan.covered()  # whose features come, in order
         self._open_after = np.zeros(plan.length, np.int64)  # how many windows begin at a frame
         np.add.at(self._open_after, plan.windows[:, 0], 1)
         self._done = self._closed = 0

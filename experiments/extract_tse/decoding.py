@@ -180,11 +180,7 @@ def _windows(
 def _planned(task: Task, plan: Plan, seconds: list[float | None]) -> Iterator[np.ndarray]:
     """Yields each window ``[k, H, W, 3]`` when it is complete, or each frame that is in one."""
     if plan.samples is None:
-        used = np.zeros(plan.length + 1, np.int64)
-        np.add.at(used, plan.windows[:, 0], 1)
-        np.subtract.at(used, plan.windows[:, 1] + 1, 1)
-        wanted = set(np.flatnonzero(used.cumsum()).tolist())
-        for frame in _frames(task, wanted, seconds):
+        for frame in _frames(task, set(plan.covered()), seconds):
             if frame.picture is not None:
                 yield frame.picture[None]
         return

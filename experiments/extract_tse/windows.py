@@ -165,6 +165,13 @@ class Plan:
         first, last = self.ends[..., 0].max(axis=1), self.ends[..., 1].min(axis=1)
         return np.stack([first, np.maximum(first, last)], axis=-1)
 
+    def covered(self) -> list[int]:
+        """Returns the frames that are in a window, in order."""
+        change = np.zeros(self.length + 1, np.int64)
+        np.add.at(change, self.windows[:, 0], 1)
+        np.subtract.at(change, self.windows[:, 1] + 1, 1)
+        return np.flatnonzero(change.cumsum()).tolist()
+
     def last_users(self) -> np.ndarray:
         """Returns int64 ``[L]``: after which window a frame is of no more use; -1: it never is."""
         users = np.full(self.length, -1, np.int64)

@@ -120,14 +120,25 @@ def costs_made_outside(model: Model, operands: Operands) -> bool:
 
     It must where the cost is a function. It should where cosines of wide features make a product of
     matrices that is smaller than the sequences: XLA multiplies faster (measured at 8 x 8 frames of
-    2048 features, twice as fast). Where the caller asks for little memory, no matrix is made.
+    2048 features, twice as fast).
     """
     if callable(model.cost):
         return True
-    if model.cost != "cosine" or model.recompute:
+    wide = operands.x.shape[-1] >= 64
+    return model.cost == "cosine" and wide and matrices_are_small(model, operands.x, operands.y)
+
+
+def matrices_are_small(model: Model, x: Array, y: Array) -> bool:
+    """Whether matrices of local costs are small beside what else a pair would need of sequences.
+
+    Measured of the Jacobians of soft minima: they cost more from twice the size of the matrices and
+    their slopes on. What belongs to pairs that share no sequence is no larger than the sequences.
+    Where the caller asks for little memory, a matrix is what shall not be made.
+    """
+    if model.cost == "given" or model.recompute:
         return False
-    (_, a, n, features), (_, c, m, _) = operands.x.shape, operands.y.shape
-    return features >= 64 and a * c > max(a, c) and (n + m) * features > 4 * n * m
+    (_, a, n, features), (_, c, m, _) = x.shape, y.shape
+    return a * c > max(a, c) and (n + m) * features > 4 * n * m
 
 
 def with_given_costs(model: Model, operands: Operands) -> tuple[Model, Operands, tuple[int, ...]]:

@@ -28,6 +28,7 @@ from tempalign._engine.handed import (
     Static,
     costs_made_outside,
     divided,
+    matrices_are_small,
     moved_to,
     with_given_costs,
 )
@@ -132,7 +133,7 @@ def _value(static: Static, given: Given, fixed: Fixed) -> Array:
 def _value_jvp(static, primals, tangents):
     given, fixed = primals
     asked = _asked(static.model, tangents[0])
-    if asked[:2] != (False, False) and _larger_than_costs(static.model, given):
+    if asked[:2] != (False, False) and matrices_are_small(static.model, given.x, given.y):
         # Differentiated by jax up to the matrix, and by this rule from there on.
         moving = [k for k, wanted in enumerate(asked) if wanted]
         of_costs = partial(_from_costs, static, given, fixed, moving)
@@ -194,19 +195,6 @@ def _is_zero(tangent: Any) -> bool:
 def _asked(model: Model, tangents: Given) -> Asked:
     of_x, of_y, *others = (not _is_zero(one) for one in tangents)
     return (of_x, of_y and model.cost != "given", *others)
-
-
-def _larger_than_costs(model: Model, given: Given) -> bool:
-    """Whether Jacobians in the sequences would be so large that matrices of costs are faster.
-
-    Measured: from twice the size of the matrices and their slopes on. Jacobians of pairs that share
-    no sequence are no larger than the sequences. Where the caller asks for little memory, a matrix
-    is what shall not be made.
-    """
-    if model.cost == "given" or model.recompute:
-        return False
-    (_, a, n, features), (_, c, m, _) = given.x.shape, given.y.shape
-    return a * c > max(a, c) and (n + m) * features > 4 * n * m
 
 
 def _from_costs(

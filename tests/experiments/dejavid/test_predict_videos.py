@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from tiny_tse import flags
+from video_files import write_video
 
 import tempalign
 from experiments.dejavid import job, prediction
@@ -30,17 +31,9 @@ LENGTHS = ((3, 4, 5), (5, 4, 3), (4, 2, 6), (2, 6, 4), (6, 3, 3))
 
 def write_clip(path, order, lengths):
     """A video without loss whose frames have one colour each, `lengths` frames of every colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=RATE)
-        stream.height = stream.width = 16
-        stream.pix_fmt = "bgr0"
-        for colour, length in zip(order, lengths, strict=True):
-            picture = np.full((16, 16, 3), COLOURS[colour], np.uint8)
-            for _ in range(length):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+    shades = [COLOURS[one] for one, n in zip(order, lengths, strict=True) for _ in range(n)]
+    frames = np.broadcast_to(np.array(shades, np.uint8)[:, None, None], (len(shades), 16, 16, 3))
+    return write_video(path, np.ascontiguousarray(frames), rate=RATE)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """Tiny videos on disk, lists of them, and encoders that are quick."""
 
-from fractions import Fraction
-
-import av
 import numpy as np
+from video_files import write_video
 
 from experiments.extract_tse.settings import Settings
 from experiments.vision.encoders import EncoderSpec
@@ -16,23 +14,6 @@ def frames_of(count, *, seed=0, height=32, width=32):
     """Random pictures, uint8 [count, height, width, 3]."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
-
-
-def write_video(path, frames, *, codec="ffv1", pixels="bgr0", rate=5, stamps=None, options=None):
-    """Writes a video, without loss by default; `stamps` are hundredths of seconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pixels
-        for number, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            if stamps is not None:
-                stream.codec_context.time_base = frame.time_base = Fraction(1, 100)
-                frame.pts = stamps[number]
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 def write_mp4(path, frames, **options):

@@ -1,7 +1,7 @@
 """Tiny videos on disk, and settings for them."""
 
-import av
 import numpy as np
+from video_files import write_video
 
 from experiments.time_layer.settings import Settings
 
@@ -23,17 +23,6 @@ def settings(folder, **options):
     """Tiny settings over the videos of a folder."""
     given = TINY | {"data_dir": str(folder), "out_dir": str(folder / "out")} | options
     return Settings(**given)
-
-
-def write_video(path, frames):
-    """Writes uint8 [T, H, W, 3] without loss."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=5)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def write_folder(folder, *, num_train=6, num_test=3, num_val=0, lengths=(7, 4)):

@@ -2,9 +2,9 @@ import wave
 from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from video_files import write_video
 
 from experiments.vision import video as module
 from experiments.vision.video import frame_rate, read_video, sampled_video, video_frames
@@ -22,18 +22,8 @@ READERS = [
 ]
 
 
-def write(path: Path, frames: np.ndarray = FRAMES, *, title: str = "") -> Path:
-    """Writes a video without loss, five frames a second."""
-    with av.open(str(path), "w") as container:
-        if title:
-            container.metadata["title"] = title
-        stream = container.add_stream("ffv1", rate=5)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+def write(path: Path, frames: np.ndarray = FRAMES, **options) -> Path:
+    return write_video(path, frames, **options)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """Frames with their numbers and time stamps, turned and cut, of files of many kinds."""
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from video_files import write_video
 
 from experiments.shared.errors import UserError
 from experiments.vision.video import count_packets, read_header, read_video, stream_video
@@ -16,19 +16,8 @@ UPRIGHT = (1, 0, 0, 1)
 TURNED = {0: UPRIGHT, 90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}
 
 
-def write(path: Path, frames=FRAMES, *, codec="ffv1", pixels="bgr0", stamps=None) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=5)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pixels
-        for number, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            if stamps is not None:
-                stream.codec_context.time_base = frame.time_base = Fraction(1, 100)
-                frame.pts = stamps[number]
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+def write(path: Path, frames=FRAMES, **options) -> Path:
+    return write_video(path, frames, **options)
 
 
 def matrix(numbers):
