@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
+from jax.extend.core import Primitive
 
 from tempalign._engine.shards import alike, like
 from tempalign._types import Array
@@ -22,12 +23,32 @@ try:
 except ImportError:  # its removal is announced
     _triton = None
 
+# What Pallas does not offer: a vector whose elements are gathered from another by their numbers.
+# Within one warp it becomes a shuffle.
+_rows_of_p = Primitive("tempalign_gather")
+_rows_of_p.def_abstract_eval(lambda vector, index: jax.core.ShapedArray(index.shape, vector.dtype))
+_gather_missing: str | None = None
+try:
+    from jax._src.lib.triton import dialect as _dialect
+    from jax._src.pallas.triton import lowering as _lowering
+
+    _lowering.register_lowering(_rows_of_p)(
+        lambda context, vector, index: _dialect.gather(vector, index, 0)
+    )
+except (ImportError, AttributeError) as error:  # private parts of jax, which may move
+    _gather_missing = f"jax {jax.__version__} has no way to shuffle within a warp: {error}"
+
 
 def missing() -> str | None:
     """Why kernels cannot be compiled with this jax, or None."""
     if _triton is None:
         return f"jax {jax.__version__} has no Triton backend for Pallas"
     return None
+
+
+def no_shuffles() -> str | None:
+    """Why the lanes of a warp cannot exchange numbers with this jax, or None."""
+    return _gather_missing
 
 
 _OLDEST_CARD = 8.0  # compute capability: Ampere
@@ -53,6 +74,7 @@ def call(
     out_shape: Sequence[jax.ShapeDtypeStruct],
     name: str,
     interpret: bool,
+    initial: Sequence[Array] = (),
     num_warps: int = 4,
     num_stages: int = 1,
 ) -> Sequence[Array]:
@@ -65,6 +87,8 @@ def call(
         out_shape: of the results.
         name: of the kernel, for profiles.
         interpret: run it as plain jax on whatever device there is.
+        initial: what stands in further results when the kernel begins; the kernel takes a ref of
+            each behind all others.
         num_warps: warps of a program.
         num_stages: of the software pipeline.
 
@@ -77,11 +101,14 @@ def call(
         params["compiler_params"] = _triton.CompilerParams(
             num_warps=num_warps, num_stages=num_stages
         )
-    operands = alike(operands)
+    given = len(operands)
     if _poison:
-        given = len(operands)
-        operands += tuple(_poisoned(shape) for shape in out_shape)
-        params["input_output_aliases"] = {given + i: i for i in range(len(out_shape))}
+        initial, out_shape = (*map(_poisoned, out_shape), *initial), ()
+    fresh = len(out_shape)
+    out_shape = [*out_shape, *(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in initial)]
+    operands = alike((*operands, *initial))
+    if initial:
+        params["input_output_aliases"] = {given + i: fresh + i for i in range(len(initial))}
         kernel = _without(kernel, given, len(operands))
     shapes = tuple(like(out_shape, operands[0]))
     return pl.pallas_call(
@@ -121,6 +148,12 @@ def program(axis: int) -> Array:
 def block(start: Array, size: int) -> Any:
     """An index: `size` elements from `start` on."""
     return pl.ds(start, size)
+
+
+def divided(a: Array, by: int) -> tuple[Array, Array]:
+    """Quotient and remainder of numbers that are not negative."""
+    divisor = jnp.full_like(a, by)
+    return lax.div(a, divisor), lax.rem(a, divisor)
 
 
 def multiply_add(a: Array, b: Array, total: Array, interpret: bool) -> Array:
@@ -183,3 +216,106 @@ def _assembly(instruction: str, *args: Array, constraints: str, dtype: Any) -> A
         result_shape_dtypes=[jax.ShapeDtypeStruct(shape, dtype)],
     )
     return result
+
+
+LANES = 32
+
+
+class Warp:
+    """What the lanes of one warp can do together; vectors have 32 elements, one for each lane.
+
+    Attributes:
+        group: lanes that work on one pair side by side, a power of two.
+        interpret: see `call`.
+    """
+
+    def __init__(self, group: int, interpret: bool) -> None:
+        """Describes a warp; see the attributes."""
+        self.group, self.interpret = group, interpret
+        self.lane = jnp.arange(LANES, dtype=jnp.int32)
+        self.place = self.lane & (group - 1)  # within the group
+        self.first, self.last = self.place == 0, self.place == group - 1
+
+    def full(self, number: Any, dtype: Any) -> Array:
+        """The same number in every lane."""
+        return jnp.full(LANES, number, dtype)
+
+    def from_above(self, vector: Array) -> Array:
+        """What the lane before has; the first of a group gets anything."""
+        return self._gathered(vector, jnp.maximum(self.lane - 1, 0))
+
+    def from_below(self, vector: Array) -> Array:
+        """What the lane behind has; the last of a group gets anything."""
+        return self._gathered(vector, jnp.minimum(self.lane + 1, LANES - 1))
+
+    def _gathered(self, vector: Array, index: Array) -> Array:
+        if self.group == 1:
+            return vector
+        return vector[index] if self.interpret else _rows_of_p.bind(vector, index)
+
+    def multiply_add(self, a: Array, b: Array, c: Array) -> Array:
+        """``a b + c``, rounded once (where it is interpreted: but for the last bit)."""
+        if not self.interpret:
+            return multiply_add(a, b, c, False)
+        product = a * b
+        (a, rest_a), (b, rest_b) = _halves(a), _halves(b)
+        rounded_off = ((a * b - product) + a * rest_b + rest_a * b) + rest_a * rest_b
+        return (product + c) + rounded_off
+
+    def exp2(self, x: Array) -> Array:
+        """``2^x`` to 2^-22, and 0 for what is less than the least normal number."""
+        if self.interpret:
+            return jnp.exp2(x)
+        return _assembly("ex2.approx.ftz.f32 $0, $1;", x, constraints="=f,f", dtype=jnp.float32)
+
+    def reciprocal(self, x: Array) -> Array:
+        """``1 / x`` to 2^-23, of normal numbers."""
+        if self.interpret:
+            return 1 / x
+        return _assembly("rcp.approx.ftz.f32 $0, $1;", x, constraints="=f,f", dtype=jnp.float32)
+
+    def store(self, ref: Any, index: Array, vector: Array, mask: Array) -> None:
+        """Stores the elements of some lanes."""
+        if self.interpret:
+            ref[index] = jnp.where(mask, vector, ref[index])
+        else:
+            _triton.store(ref.at[index], vector, mask=mask)
+
+    def written_by_others(self, ref: Any, index: Array) -> Array:
+        """What another program stored, once `wait` has said so: not what a cache may hold."""
+        return ref[index] if self.interpret else _triton.load(ref.at[index], volatile=True)
+
+    def ticket(self, counts: Any, index: int) -> Array:
+        """A number for this program, from 0 in the order in which programs begin.
+
+        A program that waits for those of lower numbers waits for some that run already.
+        """
+        if self.interpret:
+            return program(0)
+        return _triton.atomic_add(counts, index, 1)
+
+    def wait(self, counts: Any, index: Array, least: Array) -> None:
+        """Waits until `tell` has said at least as much."""
+        if self.interpret:  # programs run one after the other
+            return
+        _triton.debug_barrier()
+        lax.while_loop(
+            lambda seen: seen < least,
+            lambda _: _triton.atomic_add(counts, index, 0),
+            jnp.int32(-(2**31)),
+        )
+        _triton.debug_barrier()
+
+    def tell(self, counts: Any, index: Array, count: Array) -> None:
+        """Lets others know how much of this program's is stored."""
+        if self.interpret:
+            return
+        _triton.debug_barrier()
+        _triton.atomic_max(counts, index, count)
+
+
+def _halves(x: Array) -> tuple[Array, Array]:
+    """A number as the sum of two of 12 bits."""
+    bits = lax.bitcast_convert_type(x, jnp.int32) & jnp.int32(-4096)
+    high = lax.bitcast_convert_type(bits, jnp.float32)
+    return high, x - high

@@ -1,0 +1,155 @@
+"""Shortest paths through matrices of local costs: a kernel on strips, and the walk back."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tempalign._types import Array
+from tempalign.kernels.gpu import launch, strips
+from tempalign.kernels.gpu.launch import LANES, Warp
+from tempalign.kernels.gpu.strips import COLUMNS, ROWS, Layout, State
+
+# What a cell came from, two bits each.
+_COLUMN, _ROW, _DIAGONAL = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class _Minimum:
+    """Ties as `tempalign._engine.hard` says: diagonal before column before row."""
+
+    recorded: bool
+    dtypes = (jnp.float32,)
+    nowhere = (float("inf"),)
+    origin = (0.0,)
+
+    def extended(self, ways: list[State], cost: Array) -> tuple[State, list[Array]]:
+        (best,), choice = ways[0], _ROW
+        for code, (way,) in zip((_COLUMN, _DIAGONAL), ways[1:], strict=False):
+            if self.recorded:
+                choice = jnp.where(way <= best, code, choice)
+            best = jnp.minimum(best, way)
+        return (cost + best,), [choice] if self.recorded else []
+
+
+def value(
+    matrices: Array,
+    ends: tuple[Array, Array] | None,
+    *,
+    diagonal: bool,
+    paths: bool,
+    interpret: bool,
+) -> tuple[Array, Array | None]:
+    """Costs of the shortest paths from the first cell to the last, and these paths.
+
+    Args:
+        matrices: float32 ``[L, n, m]`` without NaN; inf forbids a cell.
+        ends: last row and column of each pair, int32 ``[L]``, where the paths are asked for.
+        diagonal: whether there are moves along the diagonal.
+        paths: whether the paths are asked for.
+        interpret: see `launch.call`.
+
+    Returns:
+        Values ``[L]``, and int32 ``rows [n + m - 1, L]`` (see `tempalign._engine.hard`) or None.
+    """
+    layout = Layout(*matrices.shape)
+    costs = layout.skewed(matrices, jnp.inf)
+    dtypes = _Minimum.dtypes
+    found, *rest = launch.call(
+        partial(_forward, layout=layout, diagonal=diagonal, paths=paths, interpret=interpret),
+        costs,
+        grid=(layout.programs,),
+        out_shape=[
+            *strips.results(layout, dtypes, LANES),
+            *strips.borders(layout, dtypes),
+            *strips.results(layout, [jnp.int32] * paths, layout.turns * LANES),
+        ],
+        name="hard_strips",
+        interpret=interpret,
+        initial=strips.counts(layout, costs),
+        num_warps=1,
+    )
+    found = layout.at_ends(found)
+    if not paths:
+        return found, None
+    assert ends is not None
+    choices = rest[len(strips.borders(layout, dtypes))]
+    return found, _walk(choices, ends, layout, interpret)
+
+
+def _forward(cost_ref, *refs, layout, diagonal, paths, interpret):
+    borders = len(strips.borders(layout, _Minimum.dtypes))
+    choice_ref = refs[1 + borders]
+
+    def record(warp: Warp, turn: Array, records: list[Any]) -> None:
+        if not paths:
+            return
+        word = warp.full(0, jnp.int32)
+        for row, column, (choice,) in records:
+            word = word | (choice << (2 * (row * COLUMNS + column)))
+        choice_ref[turn * LANES + warp.lane] = word
+
+    strips.forward(
+        lambda warp, pair: _Minimum(paths),
+        layout,
+        diagonal=diagonal,
+        record=record,
+        cost_ref=cost_ref,
+        value_refs=refs[:1],
+        border_refs=refs[1 : 1 + borders],
+        counts_ref=refs[-1],
+        interpret=interpret,
+    )
+
+
+def _walk(
+    choices: Array, ends: tuple[Array, Array], layout: Layout, interpret: bool
+) -> Array:
+    """Rows of the paths on each anti-diagonal, ``[n + m - 1, L]``; a lane walks a pair's."""
+    padded = -(-layout.pairs // LANES) * LANES
+    positions = layout.rows + layout.columns - 1
+    (rows,) = launch.call(
+        partial(_walk_kernel, layout=layout),
+        choices,
+        *(jnp.pad(end, (0, padded - layout.pairs)) for end in ends),
+        grid=(padded // LANES,),
+        out_shape=[jax.ShapeDtypeStruct((positions * padded,), jnp.int32)],
+        name="hard_strips_walk",
+        interpret=interpret,
+        num_warps=1,
+    )
+    return rows.reshape(positions, padded)[:, : layout.pairs]
+
+
+def _walk_kernel(choice_ref, row_ref, column_ref, rows_ref, *, layout):
+    lane = launch.program(0) * LANES + jnp.arange(LANES, dtype=jnp.int32)
+    stride = rows_ref.shape[0] // (layout.rows + layout.columns - 1)
+    pair = jnp.minimum(lane, layout.pairs - 1)  # the lanes past the last one repeat its work
+    warp, of_warp = launch.divided(pair, layout.pairs_of_warp)
+    row = jnp.where(lane < layout.pairs, row_ref[lane], 0)
+    column = jnp.where(lane < layout.pairs, column_ref[lane], 0)
+
+    def step(index: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        row, column, position = state
+        p = layout.rows + layout.columns - 2 - index
+        here = position == p
+        rows_ref[p * stride + lane] = jnp.where(here, row, -1)
+        strip, in_strip = launch.divided(row, layout.group * ROWS)
+        place, of_place = launch.divided(in_strip, ROWS)
+        block, of_block = launch.divided(column, COLUMNS)
+        turn = (warp * layout.strips + strip) * layout.turns + block + place
+        word = choice_ref[turn * LANES + of_warp * layout.group + place]
+        choice = (word >> (2 * (of_place * COLUMNS + of_block))) & 3
+        # At the border there is one way; this also keeps the walk inside where costs are infinite.
+        choice = jnp.where(row == 0, _COLUMN, jnp.where(column == 0, _ROW, choice))
+        slant = choice == _DIAGONAL
+        row = jnp.where(here & (slant | (choice == _ROW)), jnp.maximum(row - 1, 0), row)
+        left = here & (slant | (choice == _COLUMN))
+        column = jnp.where(left, jnp.maximum(column - 1, 0), column)
+        back = jnp.where(slant, 2, 1)  # from the first cell to -1, where there is none
+        return row, column, jnp.where(here, position - back, position)
+
+    lax.fori_loop(0, layout.rows + layout.columns - 1, step, (row, column, row + column))

@@ -1,0 +1,134 @@
+"""Soft minima over matrices of local costs, and the expected alignments: kernels on strips."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+
+from tempalign._types import Array
+from tempalign.kernels.gpu import exponent, launch, strips
+from tempalign.kernels.gpu.launch import LANES, Warp
+from tempalign.kernels.gpu.strips import CELLS, COLUMNS, Layout, State
+
+
+@dataclass(frozen=True)
+class _SoftMinimum:
+    warp: Warp
+    scale: exponent.Scale
+    forbids: bool
+    dtypes = (jnp.float32, jnp.int32)
+    nowhere = (1.0, exponent.FAR)
+    origin = (1.0, 0)
+
+    def extended(self, ways: list[State], cost: Array) -> tuple[State, list[Array]]:
+        return exponent.extended(ways, cost, self.scale, self.warp, self.forbids)
+
+
+def value(
+    matrices: Array,
+    gamma: Array,
+    *,
+    diagonal: bool,
+    forbids: bool,
+    visits: bool,
+    interpret: bool,
+) -> tuple[Array, Array | None]:
+    """Soft minima of the costs of paths from the first cell to the last.
+
+    Args:
+        matrices: float32 ``[L, n, m]``; where `forbids`, inf forbids a cell. Costs over gamma are
+            at most `exponent.MOST_OF_CELL`, those of whole paths `exponent.MOST_OF_PATH`.
+        gamma: positive temperatures ``[L]``.
+        diagonal: whether there are moves along the diagonal.
+        forbids: whether some costs may be infinite.
+        visits: whether the expected visits are asked for.
+        interpret: see `launch.call`.
+
+    Returns:
+        Values ``[L]``, inf where there is no path, and expected visits ``[L, n, m]`` or None.
+    """
+    layout = Layout(*matrices.shape)
+    costs = layout.skewed(matrices, jnp.inf if forbids else 0.0)
+    dtypes, shares = _SoftMinimum.dtypes, (2 if diagonal else 1) if visits else 0
+    out_shape = [
+        *strips.results(layout, dtypes, LANES),
+        *strips.borders(layout, dtypes),
+        *strips.results(layout, [jnp.float32] * shares, layout.turns * CELLS * LANES),
+    ]
+    mantissa, power, *rest = launch.call(
+        partial(
+            _forward,
+            layout=layout,
+            diagonal=diagonal,
+            forbids=forbids,
+            shares=shares,
+            interpret=interpret,
+        ),
+        costs,
+        layout.of_lanes(gamma, 1.0),
+        grid=(layout.programs,),
+        out_shape=out_shape,
+        name="soft_strips",
+        interpret=interpret,
+        initial=strips.counts(layout, costs),
+        num_warps=1,
+    )
+    found = exponent.value_of((layout.at_ends(mantissa), layout.at_ends(power)), gamma)
+    if not visits:
+        return found, None
+    first = len(strips.borders(layout, dtypes))
+    visited, *_ = launch.call(
+        partial(_backward, layout=layout, diagonal=diagonal, shares=shares, interpret=interpret),
+        *rest[first : first + shares],
+        grid=(layout.programs,),
+        out_shape=[
+            *strips.results(layout, [jnp.float32], layout.turns * CELLS * LANES),
+            *strips.borders(layout, [jnp.float32]),
+        ],
+        name="soft_strips_back",
+        interpret=interpret,
+        initial=strips.counts(layout, costs),
+        num_warps=1,
+    )
+    return found, layout.straight(visited)
+
+
+def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, interpret):
+    borders = len(strips.borders(layout, _SoftMinimum.dtypes))
+    value_refs, border_refs = refs[:2], refs[2 : 2 + borders]
+    share_refs = refs[2 + borders : 2 + borders + shares]
+
+    def algebra(warp: Warp, pair: Array) -> _SoftMinimum:
+        return _SoftMinimum(warp, exponent.scale_of(gamma_ref[pair], warp), forbids)
+
+    def record(warp: Warp, turn: Array, records: list[Any]) -> None:
+        at = turn * (CELLS * LANES) + warp.lane
+        for row, column, recorded in records:
+            for ref, share in zip(share_refs, recorded, strict=False):
+                ref[at + (row * COLUMNS + column) * LANES] = share
+
+    strips.forward(
+        algebra,
+        layout,
+        diagonal=diagonal,
+        record=record,
+        cost_ref=cost_ref,
+        value_refs=value_refs,
+        border_refs=border_refs,
+        counts_ref=refs[-1],
+        interpret=interpret,
+    )
+
+
+def _backward(*refs, layout, diagonal, shares, interpret):
+    borders = len(strips.borders(layout, [jnp.float32]))
+    strips.backward(
+        layout,
+        diagonal=diagonal,
+        share_refs=refs[:shares],
+        visits_ref=refs[shares],
+        border_refs=refs[shares + 1 : shares + 1 + borders],
+        counts_ref=refs[-1],
+        interpret=interpret,
+    )
