@@ -14,7 +14,7 @@ from tempalign._engine.problem import Operands, of_sequences
 from tempalign._engine.programs import compiled
 from tempalign._resample import resample
 from tempalign._series import Barycenter, Sets, mean_of, of_series, start_from
-from tempalign._types import Array, ArrayLike, Cost, Implementation
+from tempalign._types import Array, ArrayLike, Cost, Implementation, ImplementationName
 
 
 @in_our_modes
@@ -117,20 +117,25 @@ def dba(
         names=("barycenter", "series"),
     )
     model, operands, _ = described
-    native = choose("dba", model, operands, implementation, "averages").backend == "native"
+    backend = choose("dba", model, operands, implementation, "averages").backend
     paths = operands._replace(columns=true_lengths[:, None] if given.ragged else None, valid=None)
     if center is None:
         unmasked = model.replace(window=Window(model.window.band, model.window.slope))
         center = _medoid(
-            given.sets, paths._replace(mask=None), given.ragged, steps, unmasked, native
+            given.sets, paths._replace(mask=None), given.ragged, steps, unmasked, backend
         )
-    found = _average(given.sets, center, paths, iterations, model, native)
+    found = _average(given.sets, center, paths, iterations, model, backend)
     return given.returned(Barycenter(*found), return_objective)
 
 
-@compiled("ragged", "steps", "model", "native")
+@compiled("ragged", "steps", "model", "backend")
 def _medoid(
-    sets: Sets, paths: Operands, ragged: bool, steps: int | None, model: Model, native: bool
+    sets: Sets,
+    paths: Operands,
+    ragged: bool,
+    steps: int | None,
+    model: Model,
+    backend: ImplementationName,
 ) -> Array:
     """The series of least summed distance in each set, ``[C, length, F]``."""
     values, lengths, weights = sets
@@ -146,7 +151,7 @@ def _medoid(
         cost=model.cost,
     )
     operands = problem.operands._replace(prices=paths.prices)
-    distances = problem.pairs.restore(evaluate.values_by(native, problem.model, operands))
+    distances = problem.pairs.restore(evaluate.values_by(backend, problem.model, operands))
     # Not a dot product: 0 * inf would be NaN for a series that is ignored.
     present = weights[:, None] > 0
     summed = jnp.sum(jnp.where(present, weights[:, None] * distances, 0), axis=-1)
@@ -170,9 +175,14 @@ class _State(NamedTuple):
     history: Array  # [num_iters + 1, C]
 
 
-@compiled("num_iters", "model", "native")
+@compiled("num_iters", "model", "backend")
 def _average(
-    sets: Sets, center: Array, paths: Operands, num_iters: int, model: Model, native: bool
+    sets: Sets,
+    center: Array,
+    paths: Operands,
+    num_iters: int,
+    model: Model,
+    backend: ImplementationName,
 ) -> tuple[Array, Array, Array]:
     """Iterates to the fixed point.
 
@@ -186,7 +196,7 @@ def _average(
         return (state.iteration <= num_iters) & ~jnp.all(state.done)
 
     def iterate(state: _State) -> _State:
-        objective, update = _align(sets, state.update, paths, model, native)
+        objective, update = _align(sets, state.update, paths, model, backend)
         first = state.iteration == 0  # the start is its own candidate and always taken
         moved = jnp.any(state.update != state.center, axis=(-2, -1))
         take = ~state.done & (first | moved)
@@ -214,7 +224,7 @@ def _average(
 
 
 def _align(
-    sets: Sets, center: Array, paths: Operands, model: Model, native: bool
+    sets: Sets, center: Array, paths: Operands, model: Model, backend: ImplementationName
 ) -> tuple[Array, Array]:
     """Objectives ``[C]`` of the barycenters, and the means of the frames aligned to each step."""
     values, _, weights = sets
@@ -224,7 +234,7 @@ def _align(
     operands = paths._replace(x=center[:, None], y=values, rows=rows)
     # Sums of frames and of weights at once: the weights stand as a feature of ones.
     frames = jnp.concatenate([values, jnp.ones_like(values[..., :1])], axis=-1)
-    found, total = evaluate.aligned_sums(native, model, operands, frames, weights[:, None])
+    found, total = evaluate.aligned_sums(backend, model, operands, frames, weights[:, None])
     distance, total = found[:, 0], total[:, 0]
     objective = jnp.sum(jnp.where(weights > 0, weights * distance, 0), axis=-1)
     mass = total[..., -1:]

@@ -15,7 +15,7 @@ from tempalign._engine.options import PathOptions, with_path_options
 from tempalign._engine.problem import Operands, of_sequences
 from tempalign._engine.programs import compiled
 from tempalign._series import Barycenter, Sets, mean_of, of_series, start_from
-from tempalign._types import Array, ArrayLike, Cost, Implementation
+from tempalign._types import Array, ArrayLike, Cost, Implementation, ImplementationName
 
 
 @in_our_modes
@@ -124,12 +124,11 @@ def soft_dtw_barycenter(
         names=("barycenter", "series"),
     )
     chosen = choose("soft_dtw_barycenter", model, operands, implementation, "averages")
-    native = chosen.backend == "native"
-    found = _minimise(sets, center, operands, tol, iterations, model, native)
+    found = _minimise(sets, center, operands, tol, iterations, model, chosen.backend)
     return given.returned(Barycenter(*found), return_objective)
 
 
-@compiled("num_iters", "model", "native")
+@compiled("num_iters", "model", "backend")
 def _minimise(
     sets: Sets,
     center: Array,
@@ -137,7 +136,7 @@ def _minimise(
     tol: float,
     num_iters: int,
     model: Model,
-    native: bool,
+    backend: ImplementationName,
 ) -> Descent:
     """L-BFGS on every set."""
 
@@ -146,7 +145,7 @@ def _minimise(
 
         def objective_of(center: Array) -> Array:
             given = paths._replace(mask=mask)
-            distances = _distances(model, native, given, values, center, lengths)
+            distances = _distances(model, backend, given, values, center, lengths)
             # Not a dot product: 0 * NaN would be NaN for a series that is ignored.
             return jnp.sum(jnp.where(weights > 0, weights / lengths * distances, 0))
 
@@ -186,7 +185,12 @@ _SAMPLE = 32
 
 
 def _distances(
-    model: Model, native: bool, paths: Operands, values: Array, center: Array, lengths: Array
+    model: Model,
+    backend: ImplementationName,
+    paths: Operands,
+    values: Array,
+    center: Array,
+    lengths: Array,
 ) -> Array:
     """Soft minima ``[N]`` between the series of a set and a barycenter."""
     rows = jnp.full_like(lengths, center.shape[0])
@@ -197,7 +201,7 @@ def _distances(
         columns=lengths[None, None],
         valid=None,
     )
-    return evaluate.values_by(native, model, operands).reshape(-1)
+    return evaluate.values_by(backend, model, operands).reshape(-1)
 
 
 def _of_sets(mask: Array, count: int) -> Array:

@@ -12,18 +12,16 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import mlir
 
 from tempalign._engine.model import Model
-from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array
+from tempalign.kernels.placed import Call, lower_on_xla, primitive
 
 _HERE = pathlib.Path(__file__).parent
 OPERATIONS = (
@@ -113,45 +111,25 @@ def refuses(model: Model, operands: Any = None) -> str | None:
     return missing()
 
 
-@dataclass(frozen=True)
-class Call:
-    """What a call of the library is compiled for.
-
-    Attributes:
-        operation: one of `OPERATIONS`.
-        model: of the problem.
-        flags: further attributes, names and numbers.
-        results: shapes without batch axes, and dtypes.
-        ranks: of the operands without batch axes.
-        xla: what computes the same on XLA, of operands without batch axes.
-    """
-
-    operation: str
-    model: Model
-    flags: tuple[tuple[str, int], ...]
-    results: tuple[tuple[tuple[int, ...], Any], ...]
-    ranks: tuple[int, ...]
-    xla: Callable[..., Sequence[Array]]
-
-    def attributes(self) -> dict[str, np.int32]:
-        """The attributes of the call, one for each tag of the model."""
-        model = self.model
-        found: dict[str, int] = dict(self.flags)
-        for name, move in zip(("row", "column", "diagonal"), model.moves, strict=True):
-            found[f"{name}_allowed"] = _ALLOWED.index(move.allowed)
-            found[f"{name}_weighted"] = move.weighted
-            found[f"{name}_penalised"] = move.penalised
-        for name, opening in (("begin", model.begin), ("end", model.end)):
-            for axis, limit in (("x", opening.x), ("y", opening.y)):
-                found[f"{name}_{axis}"] = -1 if limit is None else limit
-            found[f"{name}_paths"] = opening.multiplicity
-        window = model.window
-        found["band"] = -1 if window.band is None else window.band
-        found["slope_up"] = 0 if window.slope is None else window.slope.numerator
-        found["slope_by"] = 0 if window.slope is None else window.slope.denominator
-        if model.cost in COSTS:
-            found["cost"] = COSTS.index(str(model.cost))
-        return {name: np.int32(number) for name, number in found.items()}
+def attributes(call: Call) -> dict[str, np.int32]:
+    """The attributes of a call of the library, one for each tag of the model."""
+    model = call.model
+    found: dict[str, int] = dict(call.flags)
+    for name, move in zip(("row", "column", "diagonal"), model.moves, strict=True):
+        found[f"{name}_allowed"] = _ALLOWED.index(move.allowed)
+        found[f"{name}_weighted"] = move.weighted
+        found[f"{name}_penalised"] = move.penalised
+    for name, opening in (("begin", model.begin), ("end", model.end)):
+        for axis, limit in (("x", opening.x), ("y", opening.y)):
+            found[f"{name}_{axis}"] = -1 if limit is None else limit
+        found[f"{name}_paths"] = opening.multiplicity
+    window = model.window
+    found["band"] = -1 if window.band is None else window.band
+    found["slope_up"] = 0 if window.slope is None else window.slope.numerator
+    found["slope_by"] = 0 if window.slope is None else window.slope.denominator
+    if model.cost in COSTS:
+        found["cost"] = COSTS.index(str(model.cost))
+    return {name: np.int32(number) for name, number in found.items()}
 
 
 def bits(asked: Sequence[bool]) -> int:
@@ -174,83 +152,23 @@ def call(
         model: of the problem.
         operands: as `handlers.cpp` reads them, `shards.alike`.
         results: shapes and dtypes.
-        xla: see `Call`; hashable.
+        xla: see `Call`.
         **flags: further attributes.
 
     Returns:
         The results; they have no derivative.
     """
-    made = Call(
-        operation,
-        model,
-        tuple(sorted(flags.items())),
-        tuple((tuple(shape), np.dtype(dtype)) for shape, dtype in results),
-        tuple(operand.ndim for operand in operands),
-        xla,
-    )
+    made = Call.of(operation, model, operands, results, xla, flags)
     return native_p.bind(*operands, call=made)
-
-
-def _batch_of(call: Call, operands: Sequence[Any]) -> tuple[int, ...]:
-    """The batch axes that stand in front of all operands."""
-    leading = [
-        operand.shape[: len(operand.shape) - rank]
-        for operand, rank in zip(operands, call.ranks, strict=True)
-    ]
-    return np.broadcast_shapes(*leading)
-
-
-def _of_shapes(*operands: Array, call: Call) -> list[Array]:
-    """Nothing but shapes, dtypes, and mesh axes that vary, in few equations."""
-    batch = _batch_of(call, operands)
-    one = next(o for o in operands if jnp.issubdtype(o.dtype, jnp.floating)).sum()
-    return [jnp.broadcast_to(one, batch + shape).astype(dtype) for shape, dtype in call.results]
-
-
-def _shapes(*operands: Any, call: Call) -> list[Any]:
-    return list(jax.make_jaxpr(functools.partial(_of_shapes, call=call))(*operands).out_avals)
-
-
-def _on_xla(*operands: Array, call: Call) -> list[Array]:
-    """The same on XLA, mapped over the batch axes."""
-    batch = _batch_of(call, operands)
-    if not batch:
-        return list(call.xla(*operands))
-    moves = [o.shape[0] == batch[0] and batch[0] != 1 for o in operands]
-    if not any(moves):  # the axis has size 1
-        found = _on_xla(*(operand[0] for operand in operands), call=call)
-        return [one[None] for one in found]
-    given = [o if moving else o[0] for o, moving in zip(operands, moves, strict=True)]
-    axes = tuple(0 if moving else None for moving in moves)
-    return list(jax.vmap(functools.partial(_on_xla, call=call), in_axes=axes)(*given))
 
 
 def _lower(context: Any, *operands: Any, call: Call) -> Any:
     parameters = getattr(context.module_context, "lowering_parameters", None)
     if getattr(parameters, "for_export", False):
-        return _lower_on_xla(context, *operands, call=call)
+        return lower_on_xla(context, *operands, call=call)
     lower = jax.ffi.ffi_lowering(f"tempalign_{call.operation}")
-    return lower(context, *operands, **call.attributes())
+    return lower(context, *operands, **attributes(call))
 
 
-def _batch(
-    operands: Sequence[Array], axes: Sequence[int | None], *, call: Call
-) -> tuple[list[Array], list[int]]:
-    """A batch stands in front; an operand without one gets an axis of size 1, and is not copied."""
-    moved = [
-        operand[None] if axis is None else jnp.moveaxis(operand, axis, 0)
-        for operand, axis in zip(operands, axes, strict=True)
-    ]
-    # Older batch axes stand behind it: all operands have as many.
-    found = native_p.bind(*moved, call=call)
-    return found, [0] * len(found)
-
-
-native_p = Primitive("tempalign_native")
-native_p.multiple_results = True
-native_p.def_impl(jax.jit(native_p.bind, static_argnames="call"))
-native_p.def_abstract_eval(in_our_modes(_shapes))
-batching.primitive_batchers[native_p] = in_our_modes(_batch)
-_lower_on_xla = mlir.lower_fun(in_our_modes(_on_xla), multiple_results=True)
-mlir.register_lowering(native_p, _lower_on_xla)
+native_p = primitive("tempalign_native")
 mlir.register_lowering(native_p, _lower, platform="cpu")

@@ -63,9 +63,7 @@ def extended(
     """
     shown = warp.multiply_add(cost, scale.high, jnp.full_like(cost, _MAGIC))
     whole = shown - _MAGIC
-    rest = warp.multiply_add(
-        cost, scale.low, warp.multiply_add(cost, scale.high, -whole)
-    )
+    rest = warp.multiply_add(cost, scale.low, warp.multiply_add(cost, scale.high, -whole))
     power = warp.exp2(rest)  # 2^whole times it is exp(-cost / gamma)
     top = ways[0][1]
     for _, exponent in ways[1:]:

@@ -11,7 +11,7 @@ from jax import lax
 from tempalign._types import Array
 from tempalign.kernels.gpu import launch, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
-from tempalign.kernels.gpu.strips import COLUMNS, ROWS, Layout, State
+from tempalign.kernels.gpu.strips import COLUMNS, ROWS, Ends, Layout, State
 
 # What a cell came from, two bits each.
 _COLUMN, _ROW, _DIAGONAL = 0, 1, 2
@@ -37,7 +37,7 @@ class _Minimum:
 
 def value(
     matrices: Array,
-    ends: tuple[Array, Array] | None,
+    ends: Ends | None,
     *,
     diagonal: bool,
     paths: bool,
@@ -47,7 +47,7 @@ def value(
 
     Args:
         matrices: float32 ``[L, n, m]`` without NaN; inf forbids a cell.
-        ends: last row and column of each pair, int32 ``[L]``, where the paths are asked for.
+        ends: last rows and columns, int32 ``[L]``; None: those of the matrices.
         diagonal: whether there are moves along the diagonal.
         paths: whether the paths are asked for.
         interpret: see `launch.call`.
@@ -56,11 +56,19 @@ def value(
         Values ``[L]``, and int32 ``rows [n + m - 1, L]`` (see `tempalign._engine.hard`) or None.
     """
     layout = Layout(*matrices.shape)
-    costs = layout.skewed(matrices, jnp.inf)
+    costs, lasts = layout.skewed(matrices), strips.of_lanes(layout, ends)
     dtypes = _Minimum.dtypes
     found, *rest = launch.call(
-        partial(_forward, layout=layout, diagonal=diagonal, paths=paths, interpret=interpret),
+        partial(
+            _forward,
+            layout=layout,
+            diagonal=diagonal,
+            paths=paths,
+            ends=len(lasts),
+            interpret=interpret,
+        ),
         costs,
+        *lasts,
         grid=(layout.programs,),
         out_shape=[
             *strips.results(layout, dtypes, LANES),
@@ -72,17 +80,22 @@ def value(
         initial=strips.counts(layout, costs),
         num_warps=1,
     )
-    found = layout.at_ends(found)
+    found = layout.at_ends(found, ends)
     if not paths:
         return found, None
-    assert ends is not None
+    if ends is None:
+        last_row, last_column = (
+            jnp.full_like(matrices, size - 1, shape=layout.pairs, dtype=jnp.int32)
+            for size in matrices.shape[1:]
+        )
+        ends = last_row, last_column
     choices = rest[len(strips.borders(layout, dtypes))]
     return found, _walk(choices, ends, layout, interpret)
 
 
-def _forward(cost_ref, *refs, layout, diagonal, paths, interpret):
+def _forward(cost_ref, *refs, layout, diagonal, paths, ends, interpret):
+    end_refs, refs = refs[:ends], refs[ends:]
     borders = len(strips.borders(layout, _Minimum.dtypes))
-    choice_ref = refs[1 + borders]
 
     def record(warp: Warp, turn: Array, records: list[Any]) -> None:
         if not paths:
@@ -90,7 +103,7 @@ def _forward(cost_ref, *refs, layout, diagonal, paths, interpret):
         word = warp.full(0, jnp.int32)
         for row, column, (choice,) in records:
             word = word | (choice << (2 * (row * COLUMNS + column)))
-        choice_ref[turn * LANES + warp.lane] = word
+        refs[1 + borders][turn * LANES + warp.lane] = word
 
     strips.forward(
         lambda warp, pair: _Minimum(paths),
@@ -98,6 +111,7 @@ def _forward(cost_ref, *refs, layout, diagonal, paths, interpret):
         diagonal=diagonal,
         record=record,
         cost_ref=cost_ref,
+        end_refs=end_refs,
         value_refs=refs[:1],
         border_refs=refs[1 : 1 + borders],
         counts_ref=refs[-1],
@@ -105,9 +119,7 @@ def _forward(cost_ref, *refs, layout, diagonal, paths, interpret):
     )
 
 
-def _walk(
-    choices: Array, ends: tuple[Array, Array], layout: Layout, interpret: bool
-) -> Array:
+def _walk(choices: Array, ends: Ends, layout: Layout, interpret: bool) -> Array:
     """Rows of the paths on each anti-diagonal, ``[n + m - 1, L]``; a lane walks a pair's."""
     padded = -(-layout.pairs // LANES) * LANES
     positions = layout.rows + layout.columns - 1

@@ -274,12 +274,13 @@ class Warp:
             return 1 / x
         return _assembly("rcp.approx.ftz.f32 $0, $1;", x, constraints="=f,f", dtype=jnp.float32)
 
-    def store(self, ref: Any, index: Array, vector: Array, mask: Array) -> None:
-        """Stores the elements of some lanes."""
+    def store_one(self, ref: Any, index: Array, vector: Array, lane: int, when: Array) -> None:
+        """Stores the element of one lane at an index (one for each lane), or nothing."""
         if self.interpret:
-            ref[index] = jnp.where(mask, vector, ref[index])
+            at = index[lane]
+            ref[at] = jnp.where(when[lane], vector[lane], ref[at])
         else:
-            _triton.store(ref.at[index], vector, mask=mask)
+            _triton.store(ref.at[index], vector, mask=when & (self.lane == lane))
 
     def written_by_others(self, ref: Any, index: Array) -> Array:
         """What another program stored, once `wait` has said so: not what a cache may hold."""

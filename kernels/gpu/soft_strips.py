@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from tempalign._types import Array
 from tempalign.kernels.gpu import exponent, launch, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
-from tempalign.kernels.gpu.strips import CELLS, COLUMNS, Layout, State
+from tempalign.kernels.gpu.strips import CELLS, COLUMNS, Ends, Layout, State
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class _SoftMinimum:
 def value(
     matrices: Array,
     gamma: Array,
+    ends: Ends | None,
     *,
     diagonal: bool,
     forbids: bool,
@@ -40,6 +41,7 @@ def value(
         matrices: float32 ``[L, n, m]``; where `forbids`, inf forbids a cell. Costs over gamma are
             at most `exponent.MOST_OF_CELL`, those of whole paths `exponent.MOST_OF_PATH`.
         gamma: positive temperatures ``[L]``.
+        ends: last rows and columns, int32 ``[L]``; None: those of the matrices.
         diagonal: whether there are moves along the diagonal.
         forbids: whether some costs may be infinite.
         visits: whether the expected visits are asked for.
@@ -49,7 +51,8 @@ def value(
         Values ``[L]``, inf where there is no path, and expected visits ``[L, n, m]`` or None.
     """
     layout = Layout(*matrices.shape)
-    costs = layout.skewed(matrices, jnp.inf if forbids else 0.0)
+    costs = layout.skewed(matrices)
+    lasts = strips.of_lanes(layout, ends)
     dtypes, shares = _SoftMinimum.dtypes, (2 if diagonal else 1) if visits else 0
     out_shape = [
         *strips.results(layout, dtypes, LANES),
@@ -63,10 +66,12 @@ def value(
             diagonal=diagonal,
             forbids=forbids,
             shares=shares,
+            ends=len(lasts),
             interpret=interpret,
         ),
         costs,
-        layout.of_lanes(gamma, 1.0),
+        layout.of_lanes(gamma, 1),
+        *lasts,
         grid=(layout.programs,),
         out_shape=out_shape,
         name="soft_strips",
@@ -74,13 +79,23 @@ def value(
         initial=strips.counts(layout, costs),
         num_warps=1,
     )
-    found = exponent.value_of((layout.at_ends(mantissa), layout.at_ends(power)), gamma)
+    found = exponent.value_of(
+        (layout.at_ends(mantissa, ends), layout.at_ends(power, ends)), gamma
+    )
     if not visits:
         return found, None
     first = len(strips.borders(layout, dtypes))
     visited, *_ = launch.call(
-        partial(_backward, layout=layout, diagonal=diagonal, shares=shares, interpret=interpret),
+        partial(
+            _backward,
+            layout=layout,
+            diagonal=diagonal,
+            shares=shares,
+            ends=len(lasts),
+            interpret=interpret,
+        ),
         *rest[first : first + shares],
+        *lasts,
         grid=(layout.programs,),
         out_shape=[
             *strips.results(layout, [jnp.float32], layout.turns * CELLS * LANES),
@@ -94,7 +109,8 @@ def value(
     return found, layout.straight(visited)
 
 
-def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, interpret):
+def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, ends, interpret):
+    end_refs, refs = refs[:ends], refs[ends:]
     borders = len(strips.borders(layout, _SoftMinimum.dtypes))
     value_refs, border_refs = refs[:2], refs[2 : 2 + borders]
     share_refs = refs[2 + borders : 2 + borders + shares]
@@ -114,6 +130,7 @@ def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, inte
         diagonal=diagonal,
         record=record,
         cost_ref=cost_ref,
+        end_refs=end_refs,
         value_refs=value_refs,
         border_refs=border_refs,
         counts_ref=refs[-1],
@@ -121,14 +138,16 @@ def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, inte
     )
 
 
-def _backward(*refs, layout, diagonal, shares, interpret):
+def _backward(*refs, layout, diagonal, shares, ends, interpret):
+    share_refs, end_refs, refs = refs[:shares], refs[shares : shares + ends], refs[shares + ends :]
     borders = len(strips.borders(layout, [jnp.float32]))
     strips.backward(
         layout,
         diagonal=diagonal,
-        share_refs=refs[:shares],
-        visits_ref=refs[shares],
-        border_refs=refs[shares + 1 : shares + 1 + borders],
+        share_refs=share_refs,
+        end_refs=end_refs,
+        visits_ref=refs[0],
+        border_refs=refs[1 : 1 + borders],
         counts_ref=refs[-1],
         interpret=interpret,
     )

@@ -13,7 +13,7 @@ Matrices are stored in the order in which they are read, ``[warp, strip, turn, r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ CELLS = ROWS * COLUMNS
 CHUNK = 8  # turns between two looks at what the strip above has stored
 
 State = tuple[Array, ...]
+Ends = tuple[Array, Array]  # last rows and columns of pairs
 
 
 @dataclass(frozen=True)
@@ -91,25 +92,21 @@ class Layout:
         """Cells that are stored."""
         return self.programs * self.turns * CELLS * LANES
 
-    def skewed(self, matrices: Array, fill: float) -> Array:
-        """``[pairs, rows, columns]`` as the kernels read them, flat; `fill` where there is none."""
+    def skewed(self, matrices: Array) -> Array:
+        """``[pairs, rows, columns]`` as the kernels read them, flat; 0 where there is none."""
         rows, columns = self.padded
         more = (
             (0, self.warps * self.pairs_of_warp - self.pairs),
             (0, rows - self.rows),
             (0, columns - self.columns),
         )
-        whole = jnp.pad(matrices, more, constant_values=fill).reshape(
+        whole = jnp.pad(matrices, more).reshape(
             *(self.warps, self.pairs_of_warp, self.strips, self.group, ROWS),
             *(self.blocks, COLUMNS),
         )
         by_lane = whole.transpose(0, 1, 2, 4, 6, 3, 5)  # [..., lanes of a group, blocks]
         # A row that is padded, and read back one shorter, begins one later than the row before.
-        by_lane = jnp.pad(
-            by_lane,
-            [(0, 0)] * 6 + [(0, self.turns + 1 - self.blocks)],
-            constant_values=fill,
-        )
+        by_lane = jnp.pad(by_lane, [(0, 0)] * 6 + [(0, self.turns + 1 - self.blocks)])
         lead = by_lane.shape[:5]
         flat = by_lane.reshape(*lead, -1)[..., : self.group * self.turns]
         sheared = flat.reshape(*lead, self.group, self.turns)
@@ -127,15 +124,60 @@ class Layout:
         whole = by_lane.transpose(0, 1, 2, 5, 3, 6, 4).reshape(-1, *self.padded)
         return whole[: self.pairs, : self.rows, : self.columns]
 
-    def of_lanes(self, numbers: Array, fill: float) -> Array:
+    def of_lanes(self, numbers: Array, fill: int) -> Array:
         """One number a pair ``[pairs]`` as ``[warps * pairs_of_warp]``."""
         more = self.warps * self.pairs_of_warp - self.pairs
         return jnp.pad(numbers, (0, more), constant_values=fill)
 
-    def at_ends(self, of_lanes: Array) -> Array:
-        """Of what each lane of each program has last, that of the last cells, ``[pairs]``."""
-        of_lanes = of_lanes.reshape(self.strips, self.warps, self.pairs_of_warp, self.group)
-        return of_lanes[-1, :, :, -1].reshape(-1)[: self.pairs]
+    def at_ends(self, of_lanes: Array, ends: Ends | None) -> Array:
+        """Of what each lane of each program found, that of the last cells, ``[pairs]``."""
+        if ends is None:
+            end = End.of(_whole(self), self)
+            by_lane = of_lanes.reshape(self.strips, self.warps, self.pairs_of_warp, self.group)
+            return by_lane[end.strip, :, :, end.place].reshape(-1)[: self.pairs]
+        end = End.of(ends, self)
+        pair = jnp.arange(self.pairs, dtype=jnp.int32)
+        warp, of_warp = launch.divided(pair, self.pairs_of_warp)
+        program = end.strip * self.warps + warp
+        return of_lanes[program * LANES + of_warp * self.group + end.place]
+
+
+class End(NamedTuple):
+    """Where the last cell of pairs is, of each lane's pair or, as plain integers, of all.
+
+    Attributes:
+        strip: its strip.
+        place: the lane of its group.
+        block: the columns that the lane works on in one turn.
+        cell: its number in that turn.
+    """
+
+    strip: Any
+    place: Any
+    block: Any
+    cell: Any
+
+    @classmethod
+    def of(cls, ends: Ends | tuple[int, int], layout: Layout) -> "End":
+        """Of last rows and columns."""
+        (row, column), divided = ends, launch.divided
+        if isinstance(row, int):
+            divided = divmod
+        strip, in_strip = divided(row, layout.group * ROWS)
+        place, of_place = divided(in_strip, ROWS)
+        block, of_block = divided(column, COLUMNS)
+        return cls(strip, place, block, of_place * COLUMNS + of_block)
+
+    def reached(self, strip: Array, warp: Warp, block: Array) -> Callable[[int], Array | None]:
+        """For the number of a cell, the lanes where it is the last one; None for none."""
+        here = (strip == self.strip) & (warp.place == self.place) & (block == self.block)
+
+        def at(cell: int) -> Array | None:
+            if isinstance(self.cell, int):
+                return here if self.cell == cell else None
+            return here & (self.cell == cell)
+
+        return at
 
 
 class Algebra(Protocol):
@@ -159,6 +201,7 @@ def forward(
     diagonal: bool,
     record: Callable[..., None],
     cost_ref: Any,
+    end_refs: Sequence[Any],
     value_refs: Sequence[Any],
     border_refs: Sequence[Any],
     counts_ref: Any,
@@ -173,7 +216,8 @@ def forward(
         record: ``record(warp, turn, records)`` stores what the cells of a turn have recorded;
             turns are counted through all programs.
         cost_ref: ``[layout.size]``.
-        value_refs: ``[programs * 32]``, what the last cell of each lane holds.
+        end_refs: last rows and columns of the pairs, or nothing for those of the matrices.
+        value_refs: ``[programs * 32]``, what the last cell of a pair holds in its lane.
         border_refs: ``[programs * columns]``, what the last rows of strips hold.
         counts_ref: ``[programs + 1]``, how many blocks of columns of those are stored.
         interpret: see `launch.call`.
@@ -184,8 +228,9 @@ def forward(
     # Strip by strip: all that a strip waits for has begun before it.
     strip, number_of_warp = launch.divided(number, layout.warps)
     above_it = number - layout.warps
-    of_warp, _ = launch.divided(warp.lane, layout.group)
-    cells = algebra(warp, number_of_warp * layout.pairs_of_warp + of_warp)
+    pair = number_of_warp * layout.pairs_of_warp + launch.divided(warp.lane, layout.group)[0]
+    cells = algebra(warp, pair)
+    end = End.of(tuple(ref[pair] for ref in end_refs) or _whole(layout), layout)
     start = number_of_turn(layout, number)
     nowhere = _of(cells, warp, cells.nowhere)
     is_first = strip == 0
@@ -218,7 +263,8 @@ def forward(
             _where(warp.first, border, one)
             for border, one in zip(borders or [nowhere] * COLUMNS, handed, strict=True)
         ]
-        next_corner = above[-1]
+        next_corner, block = above[-1], k - warp.place
+        reached = end.reached(strip, warp, block)
         left, records = list(left), []
         for column in range(COLUMNS):
             up, along = above[column], corner
@@ -227,17 +273,18 @@ def forward(
                 ways = [up, left[row], along] if diagonal else [up, left[row]]
                 new, recorded = cells.extended(ways, costs[row][column])
                 records.append((row, column, recorded))
+                ends_here = reached(row * COLUMNS + column)
+                if ends_here is not None:
+                    final = _where(ends_here, new, final)
                 along, left[row], up = left[row], new, new
             above[column] = up
         record(warp, start + k, records)
-        block = k - warp.place
-        final = _where(block == layout.blocks - 1, above[-1], final)
         if many:
             at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * COLUMNS
-            here = warp.last & (block >= 0) & (block < layout.blocks)
+            here = (block >= 0) & (block < layout.blocks)
             for column, held in enumerate(above):
                 for ref, part in zip(border_refs, held, strict=True):
-                    warp.store(ref, at + column, part, here)
+                    warp.store_one(ref, at + column, part, LANES - 1, here)
         handed = tuple(tuple(map(warp.from_above, one)) for one in above)
         return tuple(left), next_corner, handed, final, ahead
 
@@ -280,6 +327,7 @@ def backward(
     *,
     diagonal: bool,
     share_refs: Sequence[Any],
+    end_refs: Sequence[Any],
     visits_ref: Any,
     border_refs: Sequence[Any],
     counts_ref: Any,
@@ -291,6 +339,7 @@ def backward(
         layout: of the matrices.
         diagonal: whether there are moves along the diagonal.
         share_refs: ``[layout.size]``, the shares of the ways to each cell, but the last's.
+        end_refs: see `forward`.
         visits_ref: ``[layout.size]``, what is stored.
         border_refs: one ``[programs * columns]``, what flows out of the first rows of strips.
         counts_ref: see `forward`.
@@ -300,7 +349,10 @@ def backward(
     many = layout.strips > 1
     number = warp.ticket(counts_ref, layout.programs) if many else launch.program(0)
     number = layout.programs - 1 - number  # the last strips first
-    (strip, _), below_it = launch.divided(number, layout.warps), number + layout.warps
+    strip, number_of_warp = launch.divided(number, layout.warps)
+    below_it = number + layout.warps
+    pair = number_of_warp * layout.pairs_of_warp + launch.divided(warp.lane, layout.group)[0]
+    end = End.of(tuple(ref[pair] for ref in end_refs) or _whole(layout), layout)
     start = number_of_turn(layout, number)
     zero = warp.full(0, jnp.float32)
     is_last = strip == layout.strips - 1
@@ -318,12 +370,14 @@ def backward(
         ]
         if not many:
             return shares, []
-        block = jnp.clip(k - (layout.group - 1), 0, layout.blocks - 1)
+        block = k - (layout.group - 1)
+        nothing = is_last | (block >= layout.blocks)
+        block = jnp.clip(block, 0, layout.blocks - 1)
         below = jnp.minimum(below_it, layout.programs - 1)
         at = (below * layout.blocks + block) * COLUMNS
         return shares, [
             jnp.where(
-                is_last,
+                nothing,
                 zero,
                 warp.written_by_others(border_refs[0], jnp.broadcast_to(at + column, LANES)),
             )
@@ -335,17 +389,17 @@ def backward(
         k = layout.turns - 1 - index
         ahead = reads(k - 1)
         block = k - warp.place
-        inside = (block >= 0) & (block < layout.blocks)
-        ends = warp.last & is_last & (block == layout.blocks - 1)
+        reached = end.reached(strip, warp, block)
         flow, emitted = list(flow), [zero] * COLUMNS
         at = (start + k) * (CELLS * LANES) + warp.lane
         for column in reversed(range(COLUMNS)):
             below = jnp.where(warp.last, borders[column] if many else zero, handed[column])
-            if column == COLUMNS - 1:
-                below = jnp.where(ends, 1.0, below)
             slants = list(slant)
             for row in reversed(range(ROWS)):
-                visits = jnp.where(inside, flow[row] + below, 0.0)
+                visits = flow[row] + below
+                ends_here = reached(row * COLUMNS + column)
+                if ends_here is not None:
+                    visits = jnp.where(ends_here, 1.0, visits)
                 visits_ref[at + (row * COLUMNS + column) * LANES] = visits
                 up = visits * shares[row][column][0]
                 if diagonal:
@@ -359,9 +413,9 @@ def backward(
             emitted[column], slant = below, tuple(slants)
         if many:
             at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * COLUMNS
-            here = warp.first & inside
+            here = (block >= 0) & (block < layout.blocks)
             for column, flows in enumerate(emitted):
-                warp.store(border_refs[0], at + column, flows, here)
+                warp.store_one(border_refs[0], at + column, flows, 0, here)
         return tuple(flow), slant, tuple(map(warp.from_below, emitted)), ahead
 
     def starting() -> Any:
@@ -412,11 +466,20 @@ def borders(layout: Layout, dtypes: Sequence[Any]) -> list[jax.ShapeDtypeStruct]
     return results(layout, dtypes, layout.blocks * COLUMNS)
 
 
+def of_lanes(layout: Layout, ends: Ends | None) -> list[Array]:
+    """Last rows and columns as kernels read them."""
+    return [] if ends is None else [layout.of_lanes(one, 0) for one in ends]
+
+
 def counts(layout: Layout, like: Array) -> list[Array]:
     """How much of that is stored, and the number of programs that have begun."""
     if layout.strips == 1:
         return []
     return [jnp.zeros_like(like, shape=layout.programs + 1, dtype=jnp.int32)]
+
+
+def _whole(layout: Layout) -> tuple[int, int]:
+    return layout.rows - 1, layout.columns - 1
 
 
 def _of(cells: Algebra, warp: Warp, numbers: Sequence[float]) -> State:

@@ -102,8 +102,7 @@ def _choose(
         if reason is None:
             or_xla = name in ("pallas", "native") and "xla" in wanted[place + 1 :]
             return Choice(name, "; ".join(reasons), or_xla and len(platforms.present()) > 1)
-        if implementation is not None or name == "native" or kernels_for(model) is not None:
-            reasons.append(f"{name}: {reason}")
+        reasons.append(f"{name}: {reason}")
     raise NotImplementedError(
         f"{function} cannot run on {' or '.join(wanted)}: {'; '.join(reasons)} "
         "(implementation=None picks what can)"
@@ -111,36 +110,29 @@ def _choose(
 
 
 def kernels_for(model: Model) -> Any:
-    """The module of kernels that serves such models (some of them), or None.
+    """The module of kernels that serves such models, some of them at least.
 
-    It has `refuses(model, operands)`, `forward` and `backward`, and is imported when it is first
+    It says in `refuses(model, operands)` what it does not serve, and is imported when it is first
     asked for.
     """
-    if model.cost != "weighted_manhattan":
-        return None
-    return importlib.import_module("tempalign.kernels.gpu.weighted_dtw")
+    name = "weighted_dtw" if model.cost == "weighted_manhattan" else "alignment"
+    return importlib.import_module(f"tempalign.kernels.gpu.{name}")
 
 
 def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None:
     """Why an implementation cannot serve, or None."""
     if name == "xla":
         return None
+    if wants == "matches":
+        return "it finds values and paths, not matches"
     if name == "native":
-        if wants == "matches":
-            return "it finds values and paths, not matches"
         return native.refuses(model, operands)
-    kernels = kernels_for(model)
-    if kernels is None:
-        return (
-            "there is no such kernel in this version (kernels serve the weighted Manhattan cost "
-            f"under the hard minimum, not {_named(model)})"
-        )
     if name == "pallas":
-        launch = importlib.import_module("tempalign.kernels.gpu.launch")
         if "cuda" not in platforms.present():
             others = " and ".join(sorted(platforms.present()))
             maker = "" if others == "cpu" else " of Nvidia's"
             return f"it needs a GPU{maker}, and jax runs on {others}"
+        launch = importlib.import_module("tempalign.kernels.gpu.launch")
         if launch.missing() is not None:
             return launch.missing()
         too_old = launch.too_old()
@@ -148,12 +140,7 @@ def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None
             return too_old
     if name == "pallas_interpret" and varies(operands):
         return "jax interprets kernels only under shard_map(..., check_vma=False)"
-    return kernels.refuses(model, operands)
-
-
-def _named(model: Model) -> str:
-    cost = model.cost if isinstance(model.cost, str) else "a function as cost"
-    return f"{'soft' if model.soft else 'hard'} minimum with {cost}"
+    return kernels_for(model).refuses(model, operands)
 
 
 def explain(

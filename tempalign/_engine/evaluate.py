@@ -4,6 +4,8 @@ Everything a call is compiled for is in its model and in the shapes of its opera
 second call of the same shapes, eager ones included, compiles nothing.
 """
 
+import functools
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,13 +16,14 @@ from jax import lax
 from tempalign._engine import costs, derivative, long, platforms, served, soft_served, windows
 from tempalign._engine.backends import choose
 from tempalign._engine.derivative import Lanes
-from tempalign._engine.handed import OnXla, with_given_costs
+from tempalign._engine.handed import Library, OnXla, costs_made_outside, with_given_costs
 from tempalign._engine.model import Model
 from tempalign._engine.problem import Operands, Problem
 from tempalign._engine.programs import compiled
 from tempalign._engine.recurrence import Ends
 from tempalign._engine.shards import alike
-from tempalign._types import Array, Implementation
+from tempalign._types import Array, Implementation, ImplementationName
+from tempalign.kernels.cpu import native
 
 
 class Alignment(NamedTuple):
@@ -42,23 +45,25 @@ class Alignment(NamedTuple):
 def value(function: str, problem: Problem, implementation: Implementation) -> Array:
     """(Soft) minima of the path costs ``[...]``; `function` is who asks, for messages."""
     model, operands, pairs = problem
-    native = _natively(function, model, operands, implementation)
-    return pairs.restore(values_by(native, model, operands))
+    backend = choose(function, model, operands, implementation).backend
+    return pairs.restore(values_by(backend, model, operands))
 
 
-def values_by(native: bool, model: Model, operands: Operands) -> Array:
-    """(Soft) minima ``[S, A, C]`` on native code, or on XLA; for who has chosen already."""
-    if not native:
+def values_by(backend: ImplementationName, model: Model, operands: Operands) -> Array:
+    """(Soft) minima ``[S, A, C]``; for who has chosen already."""
+    library = _library(backend)
+    if library is None:
         return values(model, operands)
-    return _served(model).value(model, operands, _ON_XLA)
+    return _served(model).value(model, operands, library)
 
 
 def aligned_sums(
-    native: bool, model: Model, operands: Operands, frames: Array, weights: Array
+    backend: ImplementationName, model: Model, operands: Operands, frames: Array, weights: Array
 ) -> tuple[Array, Array]:
     """Hard distances, and what their paths align with the frames of x; see `served`."""
-    if native:
-        return served.aligned_sums(model, operands, frames, weights, _ON_XLA)
+    library = _library(backend)
+    if library is not None:
+        return served.aligned_sums(model, operands, frames, weights, library)
     lanes = to_lanes(model, operands)
     found = derivative.marginals(model, lanes, moves=not model.uniform)
     counted = derivative.slope(model, lanes, found)
@@ -72,8 +77,9 @@ def aligned_sums(
 def alignment(function: str, problem: Problem, implementation: Implementation) -> Array:
     """The path or expected alignment ``[..., n, m]``."""
     model, operands, pairs = problem
-    if _natively(function, model, operands, implementation):
-        return pairs.restore(_served(model).alignment(model, operands, _ON_XLA)[1])
+    library = _library(choose(function, model, operands, implementation).backend)
+    if library is not None:
+        return pairs.restore(_served(model).alignment(model, operands, library, False)[1])
     found = _recomputed if model.recompute else _marginals
     return pairs.restore(found(model, operands, False)[1])
 
@@ -81,8 +87,9 @@ def alignment(function: str, problem: Problem, implementation: Implementation) -
 def marginals(function: str, problem: Problem, implementation: Implementation) -> Alignment:
     """Value, alignment and entropy."""
     model, operands, pairs = problem
-    if _natively(function, model, operands, implementation):
-        found = _served(model).alignment(model, operands, _ON_XLA)
+    library = _library(choose(function, model, operands, implementation).backend)
+    if library is not None:
+        found = _served(model).alignment(model, operands, library, True)
     else:
         found = _alignments(model, operands)
     return Alignment(*map(pairs.restore, found))
@@ -91,20 +98,29 @@ def marginals(function: str, problem: Problem, implementation: Implementation) -
 def path(function: str, problem: Problem, implementation: Implementation) -> tuple[Array, Array]:
     """Minimal costs ``[...]`` and shortest paths as ``rows [..., P]``, see `hard`."""
     model, operands, pairs = problem
-    native = _natively(function, model, operands, implementation)
-    found, rows = served.path(model, operands, _ON_XLA) if native else _paths(model, operands)
+    library = _library(choose(function, model, operands, implementation).backend)
+    if library is None:
+        found, rows = _paths(model, operands)
+    else:
+        found, rows = served.path(model, operands, library)
     return pairs.restore(found), pairs.restore(rows)
 
 
 def _served(model: Model) -> Any:
-    """Who calls native code for a minimum."""
+    """Who calls a library for a minimum."""
     return soft_served if model.soft else served
 
 
-def _natively(
-    function: str, model: Model, operands: Operands, implementation: Implementation
-) -> bool:
-    return choose(function, model, operands, implementation).backend == "native"
+@functools.cache
+def _library(backend: ImplementationName) -> Library | None:
+    """The library that a backend is, None for XLA."""
+    if backend == "xla":
+        return None
+    if backend == "native":
+        return Library(native.call, costs_made_outside, _ON_XLA)
+    kernels = importlib.import_module("tempalign.kernels.gpu.alignment")
+    call = functools.partial(kernels.call, interpret=backend == "pallas_interpret")
+    return Library(call, lambda model, operands: model.cost != "given", _ON_XLA)
 
 
 def values(model: Model, operands: Operands) -> Array:

@@ -1,4 +1,4 @@
-"""What native code is handed, whatever the minimum; see `served` and `soft_served`."""
+"""What a library is handed, whatever the minimum; see `served` and `soft_served`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,11 +30,30 @@ class OnXla(NamedTuple):
     marginals: Callable[[Model, Operands], tuple[Array, ...]]
 
 
+class Library(NamedTuple):
+    """Native code, or kernels.
+
+    Attributes:
+        call: see `kernels.cpu.native.call`.
+        wants_costs: whether it must be given the matrices of local costs of a model and operands.
+        xla: what takes over.
+    """
+
+    call: Callable[..., list[Array]]
+    wants_costs: Callable[[Model, Operands], bool]
+    xla: OnXla
+
+
 class Static(NamedTuple):
     """What a call is compiled for."""
 
     model: Model
-    xla: OnXla
+    library: Library
+
+    @property
+    def xla(self) -> OnXla:
+        """What takes over."""
+        return self.library.xla
 
 
 class Fixed(NamedTuple):

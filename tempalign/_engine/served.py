@@ -1,4 +1,4 @@
-"""Hard distances on native code, with their derivative rules.
+"""Hard distances on a library, native code or kernels, with their derivative rules.
 
 The derivative of a hard distance is that of the sum along its path: the path is found once, the
 tangent is linear in the tangents of the sequences (or given costs) and of the prices, and its
@@ -21,10 +21,9 @@ from tempalign._engine import checks
 from tempalign._engine.gathered import Cells, Given, path_cost, sizes
 from tempalign._engine.handed import (
     Fixed,
-    OnXla,
+    Library,
     Present,
     Static,
-    costs_made_outside,
     divided,
     moved_to,
     prices_of,
@@ -56,29 +55,32 @@ class Kept(NamedTuple):
     values: Array
 
 
-@compiled("model", "xla")
-def value(model: Model, operands: Operands, xla: OnXla) -> Array:
+@compiled("model", "library")
+def value(model: Model, operands: Operands, library: Library) -> Array:
     """Minimal path costs ``[S, A, C]``."""
-    static, given, fixed, pairs = _divided(model, operands, xla)
+    static, given, fixed, pairs = _divided(model, operands, library)
     return _value(static, given, fixed).reshape(pairs)
 
 
-@compiled("model", "xla")
-def path(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array]:
+@compiled("model", "library")
+def path(model: Model, operands: Operands, library: Library) -> tuple[Array, Array]:
     """Minimal path costs ``[S, A, C]``, differentiable, and paths as ``rows [S, A, C, P]``."""
-    static, given, fixed, pairs = _divided(model, operands, xla)
+    static, given, fixed, pairs = _divided(model, operands, library)
     found, rows = _path(static, given, fixed)
     return found.reshape(pairs), rows.reshape(*pairs, *rows.shape[3:])
 
 
-@compiled("model", "xla")
-def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array, Array]:
+@compiled("model", "library", "entropy")
+def alignment(
+    model: Model, operands: Operands, library: Library, entropy: bool
+) -> tuple[Array, Array, Array]:
     """Minimal path costs, differentiable, paths as matrices ``[S, A, C, n, m]``, and no entropy."""
-    static, given, fixed, pairs = _divided(model, operands, xla)
+    del entropy  # it is 0
+    static, given, fixed, pairs = _divided(model, operands, library)
     found, rows = _path(static, given, fixed)
     n, m = sizes(static.model, given)
     lengths = fixed.lengths
-    visits = native.call(
+    visits = library.call(
         "cells",
         static.model,
         [*alike((rows, lax.stop_gradient(found), *(lengths or ())))],
@@ -90,9 +92,9 @@ def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Arra
     return found.reshape(pairs), visits.reshape(*pairs, n, m), nothing.reshape(pairs)
 
 
-@compiled("model", "xla")
+@compiled("model", "library")
 def aligned_sums(
-    model: Model, operands: Operands, frames: Array, weights: Array, xla: OnXla
+    model: Model, operands: Operands, frames: Array, weights: Array, library: Library
 ) -> tuple[Array, Array]:
     """Minimal path costs ``[S, A, C]``, and sums of what the paths align with frames of x.
 
@@ -101,7 +103,7 @@ def aligned_sums(
         operands: of the problem.
         frames: ``[S, C, m, G]``, what is added up for the frames of y.
         weights: ``[S, A, C]``; a pair of weight 0 has no part in it.
-        xla: see there.
+        library: who serves.
 
     Returns:
         Costs, and ``[S, A, n, G]``, each cell of a path as often as the distance counts its cost.
@@ -111,23 +113,30 @@ def aligned_sums(
         model, operands
     )  # the frames that are summed stand beside x and y
     given = Given(x, y, prices)
-    found, rows = _find(Static(model, xla), given, fixed, rows=True)
+    found, rows = _paths_of(model, operands, library)
     # Under 1 - <x, y> the gradient in x is minus just that.
     nothing = jnp.zeros_like(frames, shape=(*given.x.shape[:3], frames.shape[-1]))
     kept = Kept(Given(nothing, frames, given.prices), fixed.lengths, rows, found)
-    pull = _Pull(Static(model.replace(cost="cosine"), xla), (True, False, False))
+    pull = _Pull(Static(model.replace(cost="cosine"), library), (True, False, False))
     return found, pull(*lax.stop_gradient((kept, [-weights])))[0]
 
 
+def _paths_of(model: Model, operands: Operands, library: Library) -> tuple[Array, Array]:
+    """Values ``[S, A, C]`` and paths ``rows [S, A, C, P]``, of what has no tangents."""
+    static, given, fixed, pairs = _divided(model, lax.stop_gradient(operands), library)
+    found, rows = _find(static, given, fixed, rows=True)
+    return found.reshape(pairs), rows.reshape(*pairs, rows.shape[-1])
+
+
 def _divided(
-    model: Model, operands: Operands, xla: OnXla
+    model: Model, operands: Operands, library: Library
 ) -> tuple[Static, Given, Fixed, tuple[int, ...]]:
     """What the library takes, and S, A and C of the results."""
     pairs: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
-    if costs_made_outside(model, operands):
+    if library.wants_costs(model, operands):
         model, operands, pairs = with_given_costs(model, operands)
     x, y, prices, fixed = divided(model, operands)
-    return Static(model, xla), Given(x, y, prices), fixed, pairs
+    return Static(model, library), Given(x, y, prices), fixed, pairs
 
 
 def _find(static: Static, given: Given, fixed: Fixed, rows: bool) -> list[Array]:
@@ -139,7 +148,7 @@ def _find(static: Static, given: Given, fixed: Fixed, rows: bool) -> list[Array]
     results: list[tuple[tuple[int, ...], Any]] = [(shape, given.x.dtype)]
     if rows:
         results.append(((*shape, n + m - 1), jnp.int32))
-    found = native.call(
+    found = static.library.call(
         "path" if rows else "value",
         static.model,
         [given.x, given.y, *present.listed(fixed, given.prices)],
@@ -218,7 +227,7 @@ class _Push(Rule):
             found = jax.jvp(cost, moved, tuple(tangents))[1]
             return [checks.nan_where(~jnp.isfinite(kept.values), found)]
         operands, present = _operands_of(kept)
-        return native.call(
+        return self.static.library.call(
             "push",
             model,
             [*operands, *tangents],
@@ -242,7 +251,7 @@ class _Pull(Rule):
         operands, present = _operands_of(kept)
         s, a, c = kept.values.shape
         shapes = kept.given.x.shape, kept.given.y.shape, (s, a, c, 4)
-        found = native.call(
+        found = self.static.library.call(
             "pull",
             model,
             [*operands, cotangent],
@@ -274,7 +283,7 @@ class _Find:
     def __call__(self, x: Array, y: Array, *more: Array) -> list[Array]:
         fixed, prices, _ = self.present.taken(more)
         operands = Operands(x, y, *fixed, None, prices_of(prices))
-        model, xla = self.static
+        model, xla = self.static.model, self.static.xla
         if self.rows:
             return list(xla.paths(model, operands))
         return [xla.values(model, operands)]

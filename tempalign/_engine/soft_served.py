@@ -1,4 +1,4 @@
-"""Soft minima on native code, with their derivative rules.
+"""Soft minima on a library, native code or kernels, with their derivative rules.
 
 The derivative is asked for together with the value: one call gives for each pair what its value
 changes by with each number it was computed from (its Jacobian: of the size of its two sequences),
@@ -23,10 +23,9 @@ from tempalign._engine import checks, derivative
 from tempalign._engine.gathered import nan_inside, sizes
 from tempalign._engine.handed import (
     Fixed,
-    OnXla,
+    Library,
     Present,
     Static,
-    costs_made_outside,
     divided,
     matrices_are_small,
     moved_to,
@@ -40,7 +39,6 @@ from tempalign._engine.rule import Rule, along, heard, tangent
 from tempalign._engine.shards import alike
 from tempalign._engine.soft_plain import CELLS, Find, Given, for_xla
 from tempalign._types import Array
-from tempalign.kernels.cpu import native
 
 
 class Kept(NamedTuple):
@@ -62,39 +60,44 @@ class Kept(NamedTuple):
 Asked = tuple[bool, ...]  # for each of `Given`
 
 
-@compiled("model", "xla")
-def value(model: Model, operands: Operands, xla: OnXla) -> Array:
+@compiled("model", "library")
+def value(model: Model, operands: Operands, library: Library) -> Array:
     """Soft minima of the path costs ``[S, A, C]``."""
-    static, given, fixed, pairs = _divided(model, operands, xla)
+    static, given, fixed, pairs = _divided(model, operands, library)
     return _value(static, given, fixed).reshape(pairs)
 
 
-@compiled("model", "xla")
-def alignment(model: Model, operands: Operands, xla: OnXla) -> tuple[Array, Array, Array]:
-    """Soft minima, expected alignments ``[S, A, C, n, m]`` and entropies, all differentiable."""
-    static, given, fixed, pairs = _divided(model, operands, xla)
-    found, visits, entropy = _alignment(static, given, fixed)
+@compiled("model", "library", "entropy")
+def alignment(
+    model: Model, operands: Operands, library: Library, entropy: bool
+) -> tuple[Array, Array, Array]:
+    """Soft minima, expected alignments ``[S, A, C, n, m]`` and entropies, all differentiable.
+
+    Entropies are NaN unless asked for.
+    """
+    static, given, fixed, pairs = _divided(model, operands, library)
+    found, visits, entropies = _alignment((static, entropy), given, fixed)
     return (
         found.reshape(pairs),
         visits.reshape(*pairs, *visits.shape[3:]),
-        entropy.reshape(pairs),
+        entropies.reshape(pairs),
     )
 
 
 def _divided(
-    model: Model, operands: Operands, xla: OnXla
+    model: Model, operands: Operands, library: Library
 ) -> tuple[Static, Given, Fixed, tuple[int, ...]]:
     """What the library takes, and S, A and C of the results."""
     gamma = operands.gamma
     assert gamma is not None
     pairs: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
-    if costs_made_outside(model, operands):
+    if library.wants_costs(model, operands):
         model, operands, pairs = with_given_costs(model, operands)
     x, y, prices, fixed = divided(model, operands)
     good = derivative.is_temperature(gamma)
     fixed = fixed._replace(valid=good if fixed.valid is None else fixed.valid & good)
     given, fixed = alike((Given(x, y, gamma, prices), fixed))
-    return Static(model, xla), given, fixed, pairs
+    return Static(model, library), given, fixed, pairs
 
 
 def _find(static: Static, given: Given, fixed: Fixed, asked: int) -> list[Array]:
@@ -110,7 +113,7 @@ def _find(static: Static, given: Given, fixed: Fixed, asked: int) -> list[Array]
     inner = [x.shape[2:], y.shape[2:], (), (4,), (n, m)]
     wanted = [shape for k, shape in enumerate(inner) if asked >> k & 1]
     present = Present.of(fixed, prices)
-    found = native.call(
+    found = static.library.call(
         "soft_jacobian" if asked else "soft_value",
         static.model,
         alike([x, y, *present.listed(fixed, prices), gamma]),
@@ -156,15 +159,20 @@ def _keep(static: Static, given: Given, fixed: Fixed, asked: Asked) -> Kept:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _alignment(static: Static, given: Given, fixed: Fixed) -> tuple[Array, Array, Array]:
-    found, entropy, visits = _find(static, given, fixed, CELLS | 4)
+def _alignment(
+    asked: tuple[Static, bool], given: Given, fixed: Fixed
+) -> tuple[Array, Array, Array]:
+    static, entropy = asked
+    found, *entropies, visits = _find(static, given, fixed, CELLS | 4 * entropy)
     visits = nan_inside(visits, found, fixed.lengths)
-    return found, visits, jnp.where(jnp.isfinite(found), entropy, jnp.nan)
+    entropies = entropies[0] if entropy else jnp.nan
+    return found, visits, jnp.where(jnp.isfinite(found), entropies, jnp.nan)
 
 
 @in_our_modes
-def _alignment_jvp(static, primals, tangents):
-    found = _alignment(static, *primals)
+def _alignment_jvp(asked, primals, tangents):
+    static, _ = asked
+    found = _alignment(asked, *primals)
     _, pushed = jax.jvp(*_live(partial(_value, static), primals, tangents))
     _, others = jax.jvp(*_live(partial(_plain_alignment, static), primals, tangents))
     return found, (pushed, *others)

@@ -1,0 +1,237 @@
+"""What `tempalign` calls for its distances where there is a GPU: kernels on strips of given costs.
+
+A call is a primitive of jax, as one of native code is (`kernels.cpu.native`): lowered for an Nvidia
+GPU it is kernels, lowered for another platform what XLA does in their place. XLA makes the
+matrices of local costs in both.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.interpreters import mlir
+
+from tempalign._engine import windows
+from tempalign._engine.handed import Present
+from tempalign._engine.model import Model, Window, dtw
+from tempalign._engine.modes import in_our_modes
+from tempalign._types import Array
+from tempalign.kernels.gpu import exponent, hard_strips, launch, soft_strips
+from tempalign.kernels.gpu.strips import Layout
+from tempalign.kernels.placed import Call, on_xla, primitive
+
+_MOST_CELLS = 2**31 - 1  # that an int32 counts
+# Cells that kernels work on at once: what is kept of them takes a dozen bytes each.
+_AT_ONCE = 2**30
+_VALUES, _CELLS = 1, 16  # what a soft minimum is asked for: bits of `soft_plain`
+_SERVED = ("value", "path", "soft_value", "soft_jacobian")
+
+
+def refuses(model: Model, operands: Any = None) -> str | None:
+    """Why the kernels cannot serve a model and operands, or None."""
+    if model.moves not in (dtw(True), dtw(False)):
+        return "the kernels take plain moves that cost the same"
+    if model.begin.is_open or model.end.is_open:
+        return "the kernels' paths go from the first to the last cell"
+    if model.recompute:
+        return "the kernels keep what XLA would compute again"
+    if launch.no_shuffles() is not None:
+        return launch.no_shuffles()
+    if operands is None:
+        return None
+    sizes = (size for one in jax.tree.leaves(operands) for size in one.shape)
+    if not all(isinstance(size, int) for size in sizes):
+        return "the kernels need sizes that are known, and jax.export was given symbolic ones"
+    if operands.x.dtype != jnp.float32:
+        return f"the kernels compute in float32, not {operands.x.dtype}"
+    n = operands.x.shape[2]
+    m = operands.x.shape[3] if model.cost == "given" else operands.y.shape[2]
+    if 0 in operands.x.shape or 0 in operands.y.shape:
+        return "there is nothing to compute"
+    if Layout(1, n, m).size > _MOST_CELLS:
+        return f"{n} x {m} cells are too many"
+    return None
+
+
+def call(
+    operation: str,
+    model: Model,
+    operands: Sequence[Array],
+    results: Sequence[tuple[tuple[int, ...], Any]],
+    xla: Callable[..., Sequence[Array]],
+    *,
+    interpret: bool,
+    **flags: int,
+) -> list[Array]:
+    """Calls the kernels; arguments as for `native.call`, and `interpret` as for `launch.call`.
+
+    What there are no kernels for (sums along paths, entropies) is computed by XLA.
+    """
+    asked = flags.get("asked", 0)
+    if operation not in _SERVED or asked & ~(_VALUES | _CELLS):
+        return list(xla(*operands))
+    flags |= {"interpret": int(interpret)}
+    made = Call.of(operation, model, operands, results, xla, flags)
+    return kernels_p.bind(*operands, call=made)
+
+
+class _Problem(NamedTuple):
+    """Matrices of local costs, without batch axes.
+
+    Attributes:
+        costs: ``[L, n, m]``.
+        lengths: true numbers of rows and columns, ``[L]`` each, or None.
+        mask: bool ``[L or 1, n, m]``, cells allowed, or None.
+        gamma: ``[L]``, None under the hard minimum.
+    """
+
+    costs: Array
+    lengths: tuple[Array, Array] | None
+    mask: Array | None
+    gamma: Array | None
+
+
+def _on_kernels(*operands: Array, call: Call) -> list[Array]:
+    """What a call computes, on kernels, all batch axes together."""
+    problem, batch = _flattened(operands, call)
+    solve = partial(_solved, call)
+
+    def solved(*operands: Array) -> list[Array]:
+        problem, _ = _flattened(operands, call)
+        found = _by_chunk(solve, problem)
+        shapes = (batch + shape for shape, _ in call.results)
+        return [one.reshape(shape) for one, shape in zip(found, shapes, strict=True)]
+
+    if problem.gamma is None:
+        return solved(*operands)
+    return lax.cond(_fits(call.model, problem), solved, partial(on_xla, call=call), *operands)
+
+
+def _flattened(operands: Sequence[Array], call: Call) -> tuple[_Problem, tuple[int, ...]]:
+    """The problem of operands as `handed` lists them, and the batch axes in front of them."""
+    batch, flags = call.batch_of(operands), dict(call.flags)
+    count = math.prod(batch)
+    present = Present(*(bool(flags[f"has_{name}"]) for name in Present._fields))
+    x, _, *others = (
+        jnp.broadcast_to(one, batch + one.shape[one.ndim - rank :]).reshape(
+            count, *one.shape[one.ndim - rank :]
+        )
+        for one, rank in zip(operands, call.ranks, strict=True)
+    )
+    fixed, _, rest = present.taken(others)
+    n, m = x.shape[-2:]
+    costs = x.reshape(-1, n, m)
+    lengths = fixed.lengths
+    if lengths is not None:
+        lengths = lengths[0].reshape(-1), lengths[1].reshape(-1)
+    mask = fixed.mask
+    if mask is not None:  # [count, L / count or 1, 1, 1, n, m]
+        shared = count == 1 and mask.shape[1] == 1
+        mask = mask if shared else jnp.broadcast_to(mask, (*x.shape[:2], 1, 1, n, m))
+        mask = mask.reshape(-1, n, m)
+    gamma = jnp.repeat(rest[0], costs.shape[0] // count) if rest else None
+    return _Problem(costs, lengths, mask, gamma), batch
+
+
+def _fits(model: Model, problem: _Problem) -> Array:
+    """Whether costs over gamma are such as the exponents hold; XLA takes those that are not."""
+    costs, gamma = problem.costs, problem.gamma
+    assert gamma is not None
+    finite = jnp.isfinite(costs) | jnp.isnan(costs)
+    largest = jnp.max(jnp.where(jnp.isfinite(costs), jnp.abs(costs), 0), axis=(1, 2))
+    largest = largest * (math.log2(math.e) / gamma)
+    longest = costs.shape[1] + costs.shape[2]
+    small = (largest < exponent.MOST_OF_CELL) & (largest * longest < exponent.MOST_OF_PATH)
+    if _forbids(model, problem):
+        finite |= costs == jnp.inf
+    return jnp.all(small) & jnp.all(finite)
+
+
+def _forbids(model: Model, problem: _Problem) -> bool:
+    """Whether some cells of the matrices may be infinite."""
+    return problem.mask is not None or model.window != Window()
+
+
+def _solved(call: Call, problem: _Problem) -> list[Array]:
+    """The results of a call, ``[L, ...]``."""
+    model, interpret = call.model, bool(dict(call.flags)["interpret"])
+    costs, (_, n, m) = problem.costs, problem.costs.shape
+    ends = None
+    if problem.lengths is not None:
+        last_row, last_column = ends = problem.lengths[0] - 1, problem.lengths[1] - 1
+        row = jnp.arange(n, dtype=jnp.int32)[None, :, None]
+        column = jnp.arange(m, dtype=jnp.int32)[None, None]
+        inside = (row <= last_row[:, None, None]) & (column <= last_column[:, None, None])
+        costs = jnp.where(inside, costs, 0)
+    if _forbids(model, problem):
+        costs = windows.forbid(
+            model.window,
+            costs.transpose(1, 2, 0)[..., None, None],
+            None if problem.mask is None else problem.mask[:, None, None],
+            jnp.arange(n, dtype=jnp.int32),
+            *(problem.lengths or (n, m)),
+            (n, m),
+        ).transpose(2, 0, 1)
+    bad = jnp.any(jnp.isnan(costs), axis=(1, 2))
+    costs = jnp.where(bad[:, None, None], 0, costs)
+    diagonal = model.diagonal.allowed == "everywhere"
+    if model.soft:
+        assert problem.gamma is not None
+        found, visits = soft_strips.value(
+            costs,
+            problem.gamma,
+            ends,
+            diagonal=diagonal,
+            forbids=_forbids(model, problem),
+            visits=call.operation == "soft_jacobian",
+            interpret=interpret,
+        )
+        found = jnp.where(bad, jnp.nan, found)
+        return [found] if visits is None else [found, visits]
+    paths = call.operation == "path"
+    found, rows = hard_strips.value(
+        costs, ends, diagonal=diagonal, paths=paths, interpret=interpret
+    )
+    found = jnp.where(bad, jnp.nan, found)
+    if rows is None:
+        return [found]
+    return [found, jnp.where(jnp.isfinite(found)[:, None], rows.T, -1)]
+
+
+def _by_chunk(solve: Callable[[_Problem], list[Array]], problem: _Problem) -> list[Array]:
+    """What `solve` makes of the pairs, no more of them at once than memory holds."""
+    pairs, n, m = problem.costs.shape
+    chunk = max(1, _AT_ONCE // Layout(1, n, m).size)
+    if pairs <= chunk:
+        return solve(problem)
+    shared = problem.mask is not None and problem.mask.shape[0] == 1
+    mask, problem = problem.mask, problem._replace(mask=None if shared else problem.mask)
+    chunks = -(-pairs // chunk)
+
+    def cut(array: Array) -> Array:
+        more = [(0, chunks * chunk - pairs)] + [(0, 0)] * (array.ndim - 1)
+        return jnp.pad(array, more, mode="edge").reshape(chunks, chunk, *array.shape[1:])
+
+    def of_chunk(part: _Problem) -> list[Array]:
+        return solve(part._replace(mask=mask) if shared else part)
+
+    mapped = lax.map(of_chunk, jax.tree.map(cut, problem))
+    return [one.reshape(-1, *one.shape[2:])[:pairs] for one in mapped]
+
+
+def _on_kernels_if_interpreted(*operands: Array, call: Call) -> list[Array]:
+    interpret = dict(call.flags)["interpret"]
+    return (_on_kernels if interpret else on_xla)(*operands, call=call)
+
+
+kernels_p = primitive("tempalign_kernels")
+mlir.register_lowering(
+    kernels_p, mlir.lower_fun(in_our_modes(_on_kernels_if_interpreted), multiple_results=True)
+)
+mlir.register_lowering(
+    kernels_p, mlir.lower_fun(in_our_modes(_on_kernels), multiple_results=True), platform="cuda"
+)
