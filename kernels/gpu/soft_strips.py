@@ -106,7 +106,10 @@ def value(
         initial=strips.counts(layout, costs),
         num_warps=1,
     )
-    return found, layout.straight(visited)
+    visited = layout.straight(visited)
+    if forbids:  # what rounding leaves to the last of three shares may be no way at all
+        visited = jnp.where(matrices == jnp.inf, 0, visited)
+    return found, visited
 
 
 def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, ends, interpret):

@@ -1,0 +1,146 @@
+"""Kernels on strips: the layout, and soft and hard minima of given costs against loops.
+
+What the library makes of them is in the suites of the models and the distances.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+
+from tempalign.kernels.gpu import hard_strips, soft_strips
+from tempalign.kernels.gpu.strips import Layout
+
+SIZES = [(3, 5, 7), (40, 8, 8), (2, 64, 80), (1, 130, 20), (2, 300, 37), (3, 1, 9), (2, 9, 1)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_layout_and_back(size, rng):
+    matrices = rng.normal(size=size).astype(np.float32)
+    layout = Layout(*size)
+    skewed = layout.skewed(jnp.asarray(matrices))
+    assert skewed.shape == (layout.size,)
+    np.testing.assert_array_equal(layout.straight(skewed), matrices)
+
+
+def test_layout_fills_warps():
+    assert [Layout(1, n, 8).group for n in (1, 4, 5, 8, 9, 64, 128, 129)] == [
+        *(1, 1, 2, 2, 4, 16, 32, 32)
+    ]
+    assert Layout(1, 129, 8).strips == 2
+    assert Layout(33, 8, 8).warps == 3  # sixteen pairs each
+
+
+class StripsSuite:
+    """A subclass says whether kernels are interpreted; nothing else differs."""
+
+    interpret = True
+
+    def costs(self, rng, size, kind):
+        costs = rng.normal(size=size).astype(np.float32) ** 2
+        if kind == "ties":
+            costs = np.round(2 * costs)
+        if kind == "holes":  # some path is left
+            costs[rng.random(size) < 0.1] = np.inf
+            costs[:, :, 0] = costs[:, -1] = 1.0
+        return costs
+
+    def ends(self, rng, size):
+        return tuple(rng.integers(0, k, size[0]).astype(np.int32) for k in size[1:])
+
+    @pytest.mark.parametrize("diagonal", [True, False])
+    @pytest.mark.parametrize("lengths", [False, True])
+    @pytest.mark.parametrize("kind", ["real", "ties", "holes"])
+    @pytest.mark.parametrize("size", [(5, 3, 6), (3, 8, 8), (2, 33, 70), (2, 140, 21)], ids=str)
+    def test_hard(self, size, kind, lengths, diagonal, rng):
+        costs, ends = self.costs(rng, size, kind), self.ends(rng, size)
+        if kind == "holes" and lengths:
+            pytest.skip("nothing may lead to the ends")
+        options = {"diagonal": diagonal, "paths": True, "interpret": self.interpret}
+        found, rows = jax.jit(functools.partial(hard_strips.value, **options))(
+            costs, ends if lengths else None
+        )
+        for k, cost in enumerate(costs):
+            n, m = (end[k] + 1 for end in ends) if lengths else size[1:]
+            value, alignment = oracles.loop_dtw(cost[:n, :m].astype(float), diagonal)
+            np.testing.assert_allclose(found[k], value, rtol=1e-6)
+            cells = [(row, p - row) for p, row in enumerate(np.asarray(rows[:, k])) if row >= 0]
+            assert sorted(cells) == [tuple(cell) for cell in np.argwhere(alignment).tolist()]
+
+    @pytest.mark.parametrize("diagonal", [True, False])
+    @pytest.mark.parametrize("lengths", [False, True])
+    @pytest.mark.parametrize("gamma", [1.0, 0.05])
+    @pytest.mark.parametrize("size", [(5, 3, 6), (3, 8, 8), (2, 33, 70), (2, 140, 21)], ids=str)
+    def test_soft(self, size, gamma, lengths, diagonal, rng):
+        costs, ends = self.costs(rng, size, "real"), self.ends(rng, size)
+        options = {"diagonal": diagonal, "forbids": False, "visits": True}
+        run = functools.partial(soft_strips.value, interpret=self.interpret, **options)
+        gammas = np.full(size[0], gamma, np.float32)
+        found, visits = jax.jit(run)(costs, gammas, ends if lengths else None)
+        for k, cost in enumerate(costs):
+            n, m = (end[k] + 1 for end in ends) if lengths else size[1:]
+            value, expected, _ = oracles.loop_soft_dtw(cost[:n, :m].astype(float), gamma, diagonal)
+            # Of the largest number that is added up: values near 0 come of differences.
+            scale = max(abs(value), gamma * (n + m))
+            np.testing.assert_allclose(found[k], value, rtol=0, atol=5e-7 * scale)
+            np.testing.assert_allclose(visits[k, :n, :m], expected, rtol=0, atol=2e-6)
+            outside = np.asarray(visits[k]).copy()
+            outside[:n, :m] = 0
+            assert not np.any(outside)
+
+    def test_soft_with_holes(self, rng):
+        size = (3, 33, 40)
+        costs = self.costs(rng, size, "holes")
+        gammas = np.array([1.0, 0.1, 0.01], np.float32)
+        run = functools.partial(soft_strips.value, diagonal=True, forbids=True, visits=True)
+        found, visits = jax.jit(functools.partial(run, interpret=self.interpret))(
+            costs, gammas, None
+        )
+        for k, cost in enumerate(costs):
+            value, expected, _ = oracles.loop_soft_dtw(cost.astype(float), float(gammas[k]), True)
+            np.testing.assert_allclose(found[k], value, rtol=1e-6)
+            np.testing.assert_allclose(visits[k], expected, rtol=0, atol=2e-6)
+            assert not np.any(np.asarray(visits[k])[np.isinf(cost)] > 1e-15)
+
+    def test_two_runs_are_equal(self, rng):
+        costs = self.costs(rng, (4, 140, 60), "real")
+        gammas = np.ones(4, np.float32)
+        run = functools.partial(soft_strips.value, diagonal=True, forbids=False, visits=True)
+        run = jax.jit(functools.partial(run, interpret=self.interpret))
+        first, second = run(costs, gammas, None), run(costs, gammas, None)
+        for one, other in zip(first, second, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+class TestInterpreted(StripsSuite):
+    pass
+
+
+@pytest.mark.gpu
+class TestOnCard(StripsSuite):
+    interpret = False
+
+    @pytest.mark.parametrize("size", [(3, 1000, 1100), (200, 300, 260), (5000, 8, 8)], ids=str)
+    def test_many_strips(self, size, rng):
+        """Against XLA, which the loops have checked."""
+        from tempalign._engine import hard, model, soft
+
+        costs, ends = self.costs(rng, size, "real"), self.ends(rng, size)
+        described = model.Model(*model.dtw(True), soft=True)
+        lanes = jnp.asarray(costs).transpose(1, 2, 0)
+        run = functools.partial(soft_strips.value, diagonal=True, forbids=False, visits=True)
+        found, visits = run(costs, np.full(size[0], 0.3, np.float32), ends, interpret=False)
+        inside = jnp.arange(size[1])[:, None, None] <= ends[0]
+        inside &= jnp.arange(size[2])[:, None] <= ends[1]
+        expected = soft.gibbs(
+            described, jnp.where(inside, lanes, 0), hard.Ends(*ends), None, jnp.float32(0.3)
+        )
+        np.testing.assert_allclose(found, expected.value, rtol=1e-6, atol=1e-4)
+        np.testing.assert_allclose(visits, expected.visits.transpose(2, 0, 1), atol=1e-5)
+        value, rows = hard_strips.value(costs, None, diagonal=True, paths=True, interpret=False)
+        path = hard.path(described.replace(soft=False), lanes, None, None)
+        np.testing.assert_array_equal(value, path.value)
+        np.testing.assert_array_equal(rows, path.rows)
