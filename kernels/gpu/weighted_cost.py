@@ -134,6 +134,9 @@ def _scaled_weight(weight: Array, size: int) -> tuple[Array, Array]:
     return weight / scale[:, None], jnp.pad(scale, (0, size - scale.shape[0]))
 
 
+Operands = tuple[list[Array], list[Array], list[Array]]
+State = tuple[list[Array], Operands]
+
 def _kernel(
     rows_ref,
     columns_ref,
@@ -151,7 +154,10 @@ def _kernel(
     first_row = band * form.tile[0] + y * form.block[0]
     first_column = place * form.tile[1] + x * _WIDE
 
-    def read(word: Array) -> tuple[list[Array], ...]:
+    early = sorted({_WIDE * (g % (len(beside)//_WIDE)) * len(below) + _WIDE * (g % (len(below)//_WIDE)) for g in range(len(below)*len(beside) // _WIDE**2)})
+    late = [at for at in range(len(below) * len(beside)) if at not in early]
+
+    def read(word: Array) -> Operands:
         """Centroids, weights and videos of a lane's block."""
         row = word * (2 * height) + first_row
         column = word * width + first_column
@@ -161,47 +167,54 @@ def _kernel(
             _neighbours(columns_ref, column, form.lanes[1] * _WIDE, len(beside)),
         )
 
-    def add(operands: tuple[list[Array], ...], sums: list[Array]) -> list[Array]:
+    def add(operands: Operands, sums: list[Array], which: Sequence[int]) -> list[Array]:
+        """Adds a word to some of the sums, which lie column by column."""
         centroid, weight, videos = operands
         one = launch.add_half_distances if half else launch.add_distances
-        pairs = [(i, j) for i in below for j in beside]
-        return [
-            one(weight[i], centroid[i], videos[j], total, interpret=interpret)
-            for (i, j), total in zip(pairs, sums, strict=True)
-        ]
+        sums = list(sums)
+        for at in which:
+            j, i = divmod(at, len(below))
+            sums[at] = one(weight[i], centroid[i], videos[j], sums[at], interpret=interpret)
+        return sums
 
-    def two_words(word: Array, state):
-        """What a word needs is read before the word ahead of it is used."""
+    def two_words(word: Array, state: State) -> State:
         sums, now = state
         ahead = read(word + 1)
-        sums = add(now, sums)
+        sums = add(now, sums, late)
         now = read(word + 2)
-        return add(ahead, sums), now
+        sums = add(ahead, sums, early + late)
+        return add(now, sums, early), now
 
     def zeros(dtype) -> list[Array]:
-        return [jnp.zeros(form.num_lanes, dtype)] * (len(below) * len(beside))
+        return [jnp.zeros(form.num_lanes, dtype)] * (len(early) + len(late))
 
-    def chunk(index: Array, state):
+    def chunk(index: Array, state: State) -> State:
         totals, now = state
         word = index * (_CHUNK // 2)
-        sums, now = lax.fori_loop(
-            0, _CHUNK // 4, lambda i, state: two_words(word + 2 * i, state), (zeros(jnp.int32), now)
-        )
-        return [launch.add_halves(*pair, interpret) for pair in zip(sums, totals)], now
+        state = zeros(jnp.int32), now
+        sums, now = lax.fori_loop(0, _CHUNK // 4, lambda i, s: two_words(word + 2 * i, s), state)
+        return add_halves(sums, totals), now
 
+    def add_halves(sums: list[Array], totals: list[Array]) -> list[Array]:
+        return [launch.add_halves(*pair, interpret) for pair in zip(sums, totals, strict=True)]
+
+    now = read(turns[0] * (_CHUNK // 2 if half else 2))
+    totals = add(now, zeros(jnp.int32 if half else jnp.float32), early)
     if half:
-        state = zeros(jnp.float32), read(turns[0] * (_CHUNK // 2))
-        totals, _ = lax.fori_loop(*turns, chunk, state)
+        totals = add_halves(totals, zeros(jnp.float32))
+    # Of any other part, the part before has added it.
+    totals = [jnp.where(part == 0, total, 0.0) for total in totals]
+    if half:
+        totals, _ = lax.fori_loop(*turns, chunk, (totals, now))
     else:
-        state = zeros(jnp.float32), read(turns[0] * 2)
-        totals, _ = lax.fori_loop(*turns, lambda i, state: two_words(2 * i, state), state)
+        totals, _ = lax.fori_loop(*turns, lambda i, s: two_words(2 * i, s), (totals, now))
     *scale_refs, cost_ref = refs
     below_whole = part * ((how.bands - how.whole_bands) * form.tile[0])
     column = place * form.tile[1] + x
     for i in below:
         scales = [ref[first_row + i] for ref in scale_refs]
         for j in beside:
-            total = totals[i * len(beside) + j]
+            total = totals[j * len(below) + i]
             at = first_row + below_whole + i, column + j * form.lanes[1]
             cost_ref[at] = scales[0] * total if scales else total
 
