@@ -67,6 +67,17 @@ def too_old() -> str | None:
     return None
 
 
+_CORES = 132  # of an H100 or H200, where no card says how many it has
+
+
+def cores() -> int:
+    """Multiprocessors of the GPU, as far as this process knows."""
+    try:
+        return int(getattr(jax.devices("cuda")[0], "core_count", _CORES))
+    except RuntimeError:  # compiled for, but not there
+        return _CORES
+
+
 def call(
     kernel: Callable[..., None],
     *operands: Array,
@@ -163,6 +174,11 @@ def multiply_add(a: Array, b: Array, total: Array, interpret: bool) -> Array:
     return _assembly(
         "fma.rn.f32 $0, $1, $2, $3;", a, b, total, constraints="=f,f,f,f", dtype=jnp.float32
     )
+
+
+def add_distances(w: Array, c: Array, x: Array, total: Array, *, interpret: bool) -> Array:
+    """``total + w |c - x|`` in float32: two instructions."""
+    return multiply_add(w, jnp.abs(c - x), total, interpret)
 
 
 def is_positive(x: Array, interpret: bool) -> Array:

@@ -4,11 +4,14 @@
 columns n = (frame, sample). Tiles of it stay in registers while the features go by, one rank-1
 update each: a subtraction and a multiply-add for each element, and nothing of size [m, n, k].
 
-A tile is made of pieces of one element for each thread, because the compiler gives a thread few
-rows and many columns of a larger array, and then spends its loads and barriers on them.
+A lane owns a block of rows and columns. Each element of the block is a vector of one number a
+lane, because of a larger array the compiler gives a thread few rows and many columns, and then
+spends its loads and barriers on them. What a lane needs of a feature is read while the feature
+before is computed: a load takes hundreds of cycles, and beside so many registers there are too
+few warps to hide them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -17,13 +20,18 @@ from jax import lax
 
 from tempalign._types import Array
 from tempalign.kernels.gpu import launch
+from tempalign.kernels.gpu.cost_plan import Form, Plan, plan
 
-ROWS, COLUMNS = 32, 128  # of a tile, and a program
-_WARPS = 2
-_PIECE = 4, 16  # 8 x 8 of them make a tile
-_WORDS = 2  # a turn of the loop, of one feature (float32) or two (float16) each
+# Nearly all registers that a thread can have, so a multiprocessor holds two programs of four
+# warps. In float16 form a block has two sums, of 32 features and of all: half the columns.
+_SINGLE = Form(block=(8, 16), lanes=(16, 8), programs=2, cycles=1_100)
+_HALF = Form(block=(8, 8), lanes=(16, 8), programs=2, cycles=5_200)
+_INTERPRETED = Form(block=(4, 4), lanes=(4, 4), programs=2, cycles=1_100)  # any is as right
+_WIDE = 4  # neighbours that one load brings
 _CHUNK = 32  # features that are summed in float16
-_MOST_TILES = 2**20 - 1  # in a row; when the compiler knows a bound it shares addresses
+
+# When the compiler knows that an address cannot overflow, loads share it.
+_MOST_TILES, _MOST_TURNS = 2**20 - 1, 2**20 - 1
 
 # The largest |centroid| and |x|, and weight, in float16 form: no difference and no chunk overflows.
 _MOST_HALF, _MOST_HALF_WEIGHT = 32_000.0, 2.0**-4
@@ -36,7 +44,7 @@ def forward(
     """Costs as the recurrence reads them.
 
     Args:
-        x: ``[A, T, F]``; float32, or bf16 and f16, which are widened as they are read.
+        x: ``[A, T, F]``; float32, or bf16 and f16, which are widened.
         centroid: ``[C, Tc, F]``.
         weight: ``[C, Tc, F]``.
         interpret: see `launch.call`.
@@ -48,49 +56,72 @@ def forward(
         ``[c * Tc + i, j * A + a]``. Padded to whole tiles.
     """
     # Frames outermost: neighbouring lanes of the recurrence then read neighbouring numbers.
-    columns = x.transpose(1, 0, 2).reshape(-1, x.shape[-1])
+    columns = x.transpose(1, 0, 2).reshape(-1, x.shape[-1]).astype(jnp.float32)
     rows = [o.reshape(-1, o.shape[-1]).astype(jnp.float32) for o in (centroid, weight)]
-    shape = -(-rows[0].shape[0] // ROWS) * ROWS, -(-columns.shape[0] // COLUMNS) * COLUMNS
-    scale = jnp.ones(shape[0], jnp.float32)
+    form = _INTERPRETED if interpret else _HALF if half else _SINGLE
+    tiles = -(-rows[0].shape[0] // form.tile[0]), -(-columns.shape[0] // form.tile[1])
+    height, width = tiles[0] * form.tile[0], tiles[1] * form.tile[1]
+    scale: list[Array] = []
     if half:
-        rows[1], scale = _scaled_weight(rows[1], shape[0])
+        rows[1], factor = _scaled_weight(rows[1], height)
+        scale = [factor]
         columns, rows[0] = (jnp.clip(o, -_MOST_HALF, _MOST_HALF) for o in (columns, rows[0]))
-        to_words = _half_words
-    else:
-        to_words = _words
+        columns, *rows = (_half_words(operand) for operand in (columns, *rows))
+    turn = _CHUNK // 2 if half else 2  # words of a turn: what is not divided
+    how = plan(form, tiles, -(-columns.shape[1] // turn), launch.cores())
+    words = how.turns * turn + 1  # one more than is used, which is read ahead
     (cost,) = launch.call(
-        partial(_kernel, half=half, interpret=interpret),
-        jnp.stack([to_words(operand, shape[0]) for operand in rows], axis=2),
-        to_words(columns, shape[1]),
-        scale,
-        grid=(shape[0] // ROWS, shape[1] // COLUMNS),
-        out_shape=[jax.ShapeDtypeStruct(shape, jnp.float32)],
+        partial(_kernel, form=form, how=how, half=half, interpret=interpret),
+        _padded(jnp.stack(rows), height, words).transpose(2, 0, 1).reshape(-1),
+        _of_lanes(_padded(columns, width, words), form).T.reshape(-1),
+        *scale,
+        grid=(how.programs,),
+        out_shape=[jax.ShapeDtypeStruct((how.written_bands * form.tile[0], width), jnp.float32)],
         name="weighted_cost_half" if half else "weighted_cost",
         interpret=interpret,
-        num_warps=_WARPS,
+        num_warps=form.num_lanes // 32,
     )
-    return cost
+    if how.parts == 1:
+        return cost
+    whole = how.whole_bands * form.tile[0]
+    parts = cost[whole:].reshape(how.parts, height - whole, width)
+    return jnp.concatenate([cost[:whole], parts.sum(0)])
 
 
 def too_many(num_rows: int, num_columns: int) -> bool:
     """Whether a matrix of so many unpadded rows and columns is more than `forward` can address."""
-    tiles = -(-num_rows // ROWS), -(-num_columns // COLUMNS)
-    return tiles[0] * ROWS * tiles[1] * COLUMNS > 2**31 - 1 or max(tiles) > _MOST_TILES
+    sizes = [
+        [-(-size // tile) * tile for size, tile in zip((num_rows, num_columns), form.tile)]
+        for form in (_SINGLE, _HALF)
+    ]
+    return any(
+        h * w > 2**31 - 1 or max(h, w) > _MOST_TILES for h, w in sizes
+    )
 
 
-def _words(operand: Array, size: int) -> Array:
-    """``[rows, F]`` as ``[turns, size, _WORDS]``, filled with zeros, which contribute 0."""
-    fill = size - operand.shape[0], -operand.shape[1] % _WORDS
-    whole = jnp.pad(operand, ((0, fill[0]), (0, fill[1])))
-    return whole.reshape(size, -1, _WORDS).transpose(1, 0, 2)
+def _padded(operand: Array, size: int, words: int) -> Array:
+    """``[..., rows, words]``, filled with zeros, which contribute 0."""
+    fill = [(0, 0)] * (operand.ndim - 2)
+    fill += [(0, new - old) for new, old in zip((size, words), operand.shape[-2:], strict=True)]
+    return jnp.pad(operand, fill)
 
 
-def _half_words(operand: Array, size: int) -> Array:
-    """Likewise with two float16 features in each word, an int32; whole chunks."""
-    fill = -operand.shape[1] % _CHUNK
-    pairs = jnp.pad(operand.astype(jnp.float16), ((0, 0), (0, fill)))
+def _of_lanes(columns: Array, form: Form) -> Array:
+    """``[N, words]`` in the order in which lanes read.
+
+    A lane has every ``form.lanes[1]``-th column of a tile, so that lanes write neighbours. Here
+    the columns of a lane are neighbours, `_WIDE` of them.
+    """
+    split = columns.reshape(-1, _WIDE, form.lanes[1], columns.shape[-1]).transpose(0, 2, 1, 3)
+    # Kept apart from the transpose that follows: of the two in one XLA makes a slow pass.
+    return lax.optimization_barrier(split.reshape(columns.shape))
+
+
+def _half_words(operand: Array) -> Array:
+    """Two float16 features in each word, an int32; of ``[rows, F]``, ``[rows, ceil(F / 2)]``."""
+    pairs = jnp.pad(operand.astype(jnp.float16), ((0, 0), (0, operand.shape[1] % 2)))
     pairs = pairs.reshape(*pairs.shape[:1], -1, 2)
-    return _words(lax.bitcast_convert_type(pairs, jnp.int32), size)
+    return lax.bitcast_convert_type(pairs, jnp.int32)
 
 
 def _scaled_weight(weight: Array, size: int) -> tuple[Array, Array]:
@@ -103,57 +134,112 @@ def _scaled_weight(weight: Array, size: int) -> tuple[Array, Array]:
     return weight / scale[:, None], jnp.pad(scale, (0, size - scale.shape[0]))
 
 
-def _kernel(rows_ref, columns_ref, scale_ref, cost_ref, *, half, interpret):
-    row = jnp.minimum(launch.program(0), _MOST_TILES) * ROWS
-    column = jnp.minimum(launch.program(1), _MOST_TILES) * COLUMNS
-    piece = (ROWS, COLUMNS) if interpret else _PIECE  # of any size the result is the same
-    row_pieces = [launch.block(row + i, piece[0]) for i in range(0, ROWS, piece[0])]
-    column_pieces = [launch.block(column + j, piece[1]) for j in range(0, COLUMNS, piece[1])]
+Operands = tuple[list[Array], list[Array], list[Array]]
+State = tuple[list[Array], Operands]
 
-    def turn(add: Callable[..., Array], index: Array, totals: tuple[Array, ...]):
-        """Adds `_WORDS` words to the total of every piece."""
-        xs = [list(_each_word(columns_ref[index, block, :])) for block in column_pieces]
-        after = []
-        for i, block in enumerate(row_pieces):
-            words = list(_each_word(rows_ref[index, block, :, :]))
-            for j, x in enumerate(xs):
-                total = totals[i * len(xs) + j]
-                for pair, x_word in zip(words, x, strict=True):
-                    centroid, weight = _each_word(pair)
-                    total = add(weight[:, None], centroid[:, None], x_word[None], total)
-                after.append(total)
-        return tuple(after)
+def _kernel(
+    rows_ref,
+    columns_ref,
+    *refs,  # of the scales, in float16 form, and the costs
+    form: Form,
+    how: Plan,
+    half: bool,
+    interpret: bool,
+):
+    (band, place), part, turns = _task(how)
+    below, beside = (range(size) for size in form.block)
+    lane = jnp.arange(form.num_lanes, dtype=jnp.int32)
+    y, x = lane // form.lanes[1], lane % form.lanes[1]
+    height, width = how.bands * form.tile[0], how.across * form.tile[1]
+    first_row = band * form.tile[0] + y * form.block[0]
+    first_column = place * form.tile[1] + x * _WIDE
 
-    def zeros(dtype):
-        return tuple(jnp.zeros(piece, dtype) for _ in row_pieces for _ in column_pieces)
+    early = sorted({_WIDE * (g % (len(beside)//_WIDE)) * len(below) + _WIDE * (g % (len(below)//_WIDE)) for g in range(len(below)*len(beside) // _WIDE**2)})
+    late = [at for at in range(len(below) * len(beside)) if at not in early]
 
-    def single(weight, centroid, x, total):
-        distance = jnp.abs(centroid - x.astype(jnp.float32))
-        return launch.multiply_add(weight, distance, total, interpret)
-
-    def chunk(index, totals):
-        turns = _CHUNK // (2 * _WORDS)
-        add = partial(launch.add_half_distances, interpret=interpret)
-        sums = lax.fori_loop(
-            index * turns, (index + 1) * turns, partial(turn, add), zeros(jnp.int32)
-        )
-        return tuple(
-            launch.add_halves(s, total, interpret) for s, total in zip(sums, totals, strict=True)
+    def read(word: Array) -> Operands:
+        """Centroids, weights and videos of a lane's block."""
+        row = word * (2 * height) + first_row
+        column = word * width + first_column
+        return (
+            _neighbours(rows_ref, row, _WIDE, len(below)),
+            _neighbours(rows_ref, row + height, _WIDE, len(below)),
+            _neighbours(columns_ref, column, form.lanes[1] * _WIDE, len(beside)),
         )
 
+    def add(operands: Operands, sums: list[Array], which: Sequence[int]) -> list[Array]:
+        """Adds a word to some of the sums, which lie column by column."""
+        centroid, weight, videos = operands
+        one = launch.add_half_distances if half else launch.add_distances
+        sums = list(sums)
+        for at in which:
+            j, i = divmod(at, len(below))
+            sums[at] = one(weight[i], centroid[i], videos[j], sums[at], interpret=interpret)
+        return sums
+
+    def two_words(word: Array, state: State) -> State:
+        sums, now = state
+        ahead = read(word + 1)
+        sums = add(now, sums, late)
+        now = read(word + 2)
+        sums = add(ahead, sums, early + late)
+        return add(now, sums, early), now
+
+    def zeros(dtype) -> list[Array]:
+        return [jnp.zeros(form.num_lanes, dtype)] * (len(early) + len(late))
+
+    def chunk(index: Array, state: State) -> State:
+        totals, now = state
+        word = index * (_CHUNK // 2)
+        state = zeros(jnp.int32), now
+        sums, now = lax.fori_loop(0, _CHUNK // 4, lambda i, s: two_words(word + 2 * i, s), state)
+        return add_halves(sums, totals), now
+
+    def add_halves(sums: list[Array], totals: list[Array]) -> list[Array]:
+        return [launch.add_halves(*pair, interpret) for pair in zip(sums, totals, strict=True)]
+
+    now = read(turns[0] * (_CHUNK // 2 if half else 2))
+    totals = add(now, zeros(jnp.int32 if half else jnp.float32), early)
     if half:
-        chunks = rows_ref.shape[0] * 2 * _WORDS // _CHUNK
-        totals = lax.fori_loop(0, chunks, chunk, zeros(jnp.float32))
+        totals = add_halves(totals, zeros(jnp.float32))
+    # Of any other part, the part before has added it.
+    totals = [jnp.where(part == 0, total, 0.0) for total in totals]
+    if half:
+        totals, _ = lax.fori_loop(*turns, chunk, (totals, now))
     else:
-        totals = lax.fori_loop(0, rows_ref.shape[0], partial(turn, single), zeros(jnp.float32))
-    for i, block in enumerate(row_pieces):
-        for j, columns in enumerate(column_pieces):
-            total = totals[i * len(column_pieces) + j]
-            cost_ref[block, columns] = scale_ref[block][:, None] * total if half else total
+        totals, _ = lax.fori_loop(*turns, lambda i, s: two_words(2 * i, s), (totals, now))
+    *scale_refs, cost_ref = refs
+    below_whole = part * ((how.bands - how.whole_bands) * form.tile[0])
+    column = place * form.tile[1] + x
+    for i in below:
+        scales = [ref[first_row + i] for ref in scale_refs]
+        for j in beside:
+            total = totals[j * len(below) + i]
+            at = first_row + below_whole + i, column + j * form.lanes[1]
+            cost_ref[at] = scales[0] * total if scales else total
 
 
-def _each_word(words: Array) -> Iterator[Array]:
-    """The two parts of a last axis: neighbours in memory that one load brings."""
-    yield from (
-        part.reshape(words.shape[:-1]) for part in lax.split(words, (1, 1), axis=words.ndim - 1)
-    )
+def _task(how: Plan) -> tuple[tuple[Array, Array], Array, tuple[Array, Array]]:
+    """The tile of this program, the part of its sums, and the first turn and the end of it."""
+    program = launch.program(0)
+    rest = jnp.maximum(program - how.whole, 0)
+    divided = program >= how.whole
+    tile, part = program, jnp.zeros_like(program)
+    start, stop = part, jnp.full_like(program, how.turns)
+    if how.divided and how.parts > 1:
+        part = rest // how.divided
+        tile = jnp.where(divided, how.whole + rest % how.divided, program)
+        start = jnp.minimum(part * how.part_turns, _MOST_TURNS)
+        stop = jnp.where(divided, jnp.minimum(start + how.part_turns, how.turns), how.turns)
+    band, place = tile // how.across, tile % how.across
+    return (jnp.minimum(band, _MOST_TILES), jnp.minimum(place, _MOST_TILES)), part, (start, stop)
+
+
+def _neighbours(ref, start: Array, step: int, count: int) -> list[Array]:
+    """`count` numbers for each lane: every `step`, `_WIDE` neighbours, which are one load."""
+    found: list[Array] = []
+    for i in range(0, count, _WIDE):
+        wide = ref[(start + i // _WIDE * step)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)]
+        parts = lax.split(wide, (1,) * _WIDE, axis=1)
+        found += [each.reshape(start.shape) for each in parts]
+    return found

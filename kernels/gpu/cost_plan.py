@@ -1,0 +1,122 @@
+"""How the tiles of a matrix of costs, and their features, are shared out among programs."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_MOST_PARTS = 16
+# In cycles of one multiprocessor, all of them busy.
+_PROGRAM = 3_000  # to read the first features and write the tile: nothing is computed meanwhile
+_ADDITION = 5_000  # to start one more pass over the result
+_BYTE = 1e-3  # to write a byte of a part of a sum and read it again
+
+
+class Form(NamedTuple):
+    """What a program computes.
+
+    Attributes:
+        block: rows and columns of a lane.
+        lanes: of a program: how many there are below each other, and beside.
+        programs: that a multiprocessor has registers for.
+        cycles: of a turn of the loop, on a multiprocessor with so many programs.
+    """
+
+    block: tuple[int, int]
+    lanes: tuple[int, int]
+    programs: int
+    cycles: int
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns of a program."""
+        return self.block[0] * self.lanes[0], self.block[1] * self.lanes[1]
+
+    @property
+    def num_lanes(self) -> int:
+        """Threads of a program."""
+        return self.lanes[0] * self.lanes[1]
+
+
+class Plan(NamedTuple):
+    """Which program computes what, and where it writes.
+
+    Tiles are numbered row by row, and so are programs. Those of the first `whole_bands` rows of
+    tiles sum all features. Of the other tiles, each has `parts` programs, which sum consecutive
+    features: first the first part of every tile, then the second, and so on. Their sums lie below
+    each other: first the whole matrix, then the other tiles once more for each further part.
+
+    Attributes:
+        bands: rows of tiles.
+        across: tiles in a row.
+        turns: of the loop that make a whole sum.
+        whole_bands: rows of tiles that are not divided.
+        parts: of the sums of the others.
+        part_turns: of a part; the last may have fewer.
+    """
+
+    bands: int
+    across: int
+    turns: int
+    whole_bands: int
+    parts: int
+    part_turns: int
+
+    @property
+    def whole(self) -> int:
+        """Tiles that are not divided."""
+        return self.whole_bands * self.across
+
+    @property
+    def divided(self) -> int:
+        """Tiles that are divided."""
+        return (self.bands - self.whole_bands) * self.across
+
+    @property
+    def programs(self) -> int:
+        """All of them."""
+        return self.whole + self.divided * self.parts
+
+    @property
+    def written_bands(self) -> int:
+        """Rows of tiles that are written, parts of sums included."""
+        return self.whole_bands + (self.bands - self.whole_bands) * self.parts
+
+    def cycles(self, form: Form, cores: int) -> float:
+        """How long it takes, roughly."""
+        slots = form.programs * cores
+        waves = -(-self.whole // slots), -(-self.divided * self.parts // slots)
+        turns = waves[0] * self.turns + waves[1] * self.part_turns
+        total = float(sum(waves) * _PROGRAM + turns * form.cycles)
+        if self.parts > 1:
+            tiles = self.programs + self.whole  # those not divided are copied
+            total += _ADDITION + 4 * tiles * form.tile[0] * form.tile[1] * _BYTE
+        return total
+
+
+def plan(form: Form, tiles: tuple[int, int], turns: int, cores: int) -> Plan:
+    """The fastest way to share out the work.
+
+    A multiprocessor holds few programs, and all of them take equally long. So the card is full for
+    as many waves as there are, and the last wave leaves most of it idle if it is a small one: 325
+    tiles on 264 places take as long as 528. Programs that sum only a part of the features are
+    shorter waves, of which more are full. But parts have to be written, read and added, so only
+    tiles beyond the last full wave are divided, if that is faster. The order of every addition
+    follows from the shape: two runs are bit-equal.
+
+    Args:
+        form: what a program computes.
+        tiles: rows of tiles, and tiles in a row.
+        turns: of the loop, for all features.
+        cores: multiprocessors of the card.
+    """
+    bands, across = tiles
+    full = bands * across // (form.programs * cores) * form.programs * cores  # in full waves
+
+    def ways() -> Iterator[Plan]:
+        yield Plan(bands, across, turns, bands, 1, turns)
+        for whole_bands in {0, full // across} - {bands}:
+            for parts in range(2, min(_MOST_PARTS, turns) + 1):
+                part_turns = -(-turns // parts)
+                parts = -(-turns // part_turns)  # none is empty
+                yield Plan(bands, across, turns, whole_bands, parts, part_turns)
+
+    return min(ways(), key=lambda way: way.cycles(form, cores))
