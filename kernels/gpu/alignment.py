@@ -1,8 +1,6 @@
 """What `tempalign` calls for its distances where there is a GPU: kernels on strips of given costs.
 
-A call is a primitive of jax, as one of native code is (`kernels.cpu.native`): lowered for an Nvidia
-GPU it is kernels, lowered for another platform what XLA does in their place. XLA makes the
-matrices of local costs in both.
+Matrices of local costs are made first (`local_costs`), then handed to these kernels.
 """
 
 import math
@@ -13,16 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.interpreters import mlir
 
 from tempalign._engine import windows
 from tempalign._engine.handed import Present
 from tempalign._engine.model import Model, Window, dtw
-from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array
-from tempalign.kernels.gpu import exponent, hard_strips, launch, soft_strips
+from tempalign.kernels.gpu import calls, exponent, hard_strips, launch, soft_strips
 from tempalign.kernels.gpu.strips import Layout
-from tempalign.kernels.placed import Call, on_xla, primitive
+from tempalign.kernels.placed import Call, on_xla
 
 _MOST_CELLS = 2**31 - 1  # that an int32 counts
 # Cells that kernels work on at once: what is kept of them takes a dozen bytes each.
@@ -74,9 +70,7 @@ def call(
     asked = flags.get("asked", 0)
     if operation not in _SERVED or asked & ~(_VALUES | _CELLS):
         return list(xla(*operands))
-    flags |= {"interpret": int(interpret)}
-    made = Call.of(operation, model, operands, results, xla, flags)
-    return kernels_p.bind(*operands, call=made)
+    return calls.bind(operation, model, operands, results, xla, interpret=interpret, **flags)
 
 
 class _Problem(NamedTuple):
@@ -96,7 +90,7 @@ class _Problem(NamedTuple):
 
 
 def _on_kernels(*operands: Array, call: Call) -> list[Array]:
-    """What a call computes, on kernels, all batch axes together."""
+    """What a call computes, all batch axes together."""
     problem, batch = _flattened(operands, call)
     solve = partial(_solved, call)
 
@@ -109,6 +103,10 @@ def _on_kernels(*operands: Array, call: Call) -> list[Array]:
     if problem.gamma is None:
         return solved(*operands)
     return lax.cond(_fits(call.model, problem), solved, partial(on_xla, call=call), *operands)
+
+
+for _operation in _SERVED:
+    calls.serves(_operation)(_on_kernels)
 
 
 def _flattened(operands: Sequence[Array], call: Call) -> tuple[_Problem, tuple[int, ...]]:
@@ -158,7 +156,7 @@ def _forbids(model: Model, problem: _Problem) -> bool:
 
 def _solved(call: Call, problem: _Problem) -> list[Array]:
     """The results of a call, ``[L, ...]``."""
-    model, interpret = call.model, bool(dict(call.flags)["interpret"])
+    model, interpret = call.model, calls.interpreted(call)
     costs, (_, n, m) = problem.costs, problem.costs.shape
     ends = None
     if problem.lengths is not None:
@@ -221,17 +219,3 @@ def _by_chunk(solve: Callable[[_Problem], list[Array]], problem: _Problem) -> li
 
     mapped = lax.map(of_chunk, jax.tree.map(cut, problem))
     return [one.reshape(-1, *one.shape[2:])[:pairs] for one in mapped]
-
-
-def _on_kernels_if_interpreted(*operands: Array, call: Call) -> list[Array]:
-    interpret = dict(call.flags)["interpret"]
-    return (_on_kernels if interpret else on_xla)(*operands, call=call)
-
-
-kernels_p = primitive("tempalign_kernels")
-mlir.register_lowering(
-    kernels_p, mlir.lower_fun(in_our_modes(_on_kernels_if_interpreted), multiple_results=True)
-)
-mlir.register_lowering(
-    kernels_p, mlir.lower_fun(in_our_modes(_on_kernels), multiple_results=True), platform="cuda"
-)

@@ -79,9 +79,7 @@ def value(
         initial=strips.counts(layout, costs),
         num_warps=1,
     )
-    found = exponent.value_of(
-        (layout.at_ends(mantissa, ends), layout.at_ends(power, ends)), gamma
-    )
+    found = exponent.value_of((layout.at_ends(mantissa, ends), layout.at_ends(power, ends)), gamma)
     if not visits:
         return found, None
     first = len(strips.borders(layout, dtypes))

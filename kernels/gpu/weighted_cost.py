@@ -94,9 +94,7 @@ def too_many(num_rows: int, num_columns: int) -> bool:
         [-(-size // tile) * tile for size, tile in zip((num_rows, num_columns), form.tile)]
         for form in (_SINGLE, _HALF)
     ]
-    return any(
-        h * w > 2**31 - 1 or max(h, w) > _MOST_TILES for h, w in sizes
-    )
+    return any(h * w > 2**31 - 1 or max(h, w) > _MOST_TILES for h, w in sizes)
 
 
 def _padded(operand: Array, size: int, words: int) -> Array:
@@ -137,6 +135,7 @@ def _scaled_weight(weight: Array, size: int) -> tuple[Array, Array]:
 Operands = tuple[list[Array], list[Array], list[Array]]
 State = tuple[list[Array], Operands]
 
+
 def _kernel(
     rows_ref,
     columns_ref,
@@ -154,7 +153,12 @@ def _kernel(
     first_row = band * form.tile[0] + y * form.block[0]
     first_column = place * form.tile[1] + x * _WIDE
 
-    early = sorted({_WIDE * (g % (len(beside)//_WIDE)) * len(below) + _WIDE * (g % (len(below)//_WIDE)) for g in range(len(below)*len(beside) // _WIDE**2)})
+    early = sorted(
+        {
+            _WIDE * (g % (len(beside) // _WIDE)) * len(below) + _WIDE * (g % (len(below) // _WIDE))
+            for g in range(len(below) * len(beside) // _WIDE**2)
+        }
+    )
     late = [at for at in range(len(below) * len(beside)) if at not in early]
 
     def read(word: Array) -> Operands:

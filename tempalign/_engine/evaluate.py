@@ -16,7 +16,13 @@ from jax import lax
 from tempalign._engine import costs, derivative, long, platforms, served, soft_served, windows
 from tempalign._engine.backends import choose
 from tempalign._engine.derivative import Lanes
-from tempalign._engine.handed import Library, OnXla, costs_made_outside, with_given_costs
+from tempalign._engine.handed import (
+    Library,
+    OnXla,
+    costs_made_outside,
+    matrix_by_xla,
+    with_given_costs,
+)
 from tempalign._engine.model import Model
 from tempalign._engine.problem import Operands, Problem
 from tempalign._engine.programs import compiled
@@ -117,10 +123,14 @@ def _library(backend: ImplementationName) -> Library | None:
     if backend == "xla":
         return None
     if backend == "native":
-        return Library(native.call, costs_made_outside, _ON_XLA)
+        return Library(native.call, costs_made_outside, matrix_by_xla, _ON_XLA)
     kernels = importlib.import_module("tempalign.kernels.gpu.alignment")
-    call = functools.partial(kernels.call, interpret=backend == "pallas_interpret")
-    return Library(call, lambda model, operands: model.cost != "given", _ON_XLA)
+    made = importlib.import_module("tempalign.kernels.gpu.local_costs")
+    call, matrix = (
+        functools.partial(function, interpret=backend == "pallas_interpret")
+        for function in (kernels.call, made.matrix)
+    )
+    return Library(call, lambda model, operands: model.cost != "given", matrix, _ON_XLA)
 
 
 def values(model: Model, operands: Operands) -> Array:

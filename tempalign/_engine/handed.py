@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax.numpy as jnp
 
 from tempalign._engine import costs
-from tempalign._engine.model import Model
+from tempalign._engine.model import LocalCost, Model
 from tempalign._engine.problem import Operands
 from tempalign._engine.recurrence import Prices
 from tempalign._engine.shards import alike
@@ -36,11 +36,13 @@ class Library(NamedTuple):
     Attributes:
         call: see `kernels.cpu.native.call`.
         wants_costs: whether it must be given the matrices of local costs of a model and operands.
+        matrix: makes those of x, y and a cost, ``[S, A, C, n, m]``.
         xla: what takes over.
     """
 
     call: Callable[..., list[Array]]
     wants_costs: Callable[[Model, Operands], bool]
+    matrix: Callable[[Array, Array, LocalCost], Array]
     xla: OnXla
 
 
@@ -160,19 +162,28 @@ def matrices_are_small(model: Model, x: Array, y: Array) -> bool:
     return a * c > max(a, c) and (n + m) * features > 4 * n * m
 
 
-def with_given_costs(model: Model, operands: Operands) -> tuple[Model, Operands, tuple[int, ...]]:
+def matrix_by_xla(x: Array, y: Array, cost: LocalCost) -> Array:
+    """Matrices of local costs ``[S, A, C, n, m]``."""
+    return costs.matrix(x, y, cost).transpose(2, 3, 4, 0, 1)
+
+
+def with_given_costs(
+    model: Model,
+    operands: Operands,
+    matrix: Callable[[Array, Array, LocalCost], Array] = matrix_by_xla,
+) -> tuple[Model, Operands, tuple[int, ...]]:
     """The same problem from its matrices of local costs, and its S, A and C.
 
     What comes of it has their product as S, and A and C of 1.
     """
-    cost = costs.matrix(operands.x, operands.y, model.cost)  # [n, m, S, A, C]
-    n, m, *sizes = cost.shape
+    cost = matrix(operands.x, operands.y, model.cost)
+    *sizes, n, m = cost.shape
     rows, columns, valid = (
         None if one is None else jnp.broadcast_to(one, sizes).reshape(-1, 1, 1)
         for one in (operands.rows, operands.columns, operands.valid)
     )
     given = operands._replace(
-        x=cost.transpose(2, 3, 4, 0, 1).reshape(-1, 1, n, m),
+        x=cost.reshape(-1, 1, n, m),
         y=jnp.zeros_like(cost, shape=(math.prod(sizes), 1, 1, 1)),
         rows=rows,
         columns=columns,

@@ -134,7 +134,7 @@ def _divided(
     """What the library takes, and S, A and C of the results."""
     pairs: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
     if library.wants_costs(model, operands):
-        model, operands, pairs = with_given_costs(model, operands)
+        model, operands, pairs = with_given_costs(model, operands, library.matrix)
     x, y, prices, fixed = divided(model, operands)
     return Static(model, library), Given(x, y, prices), fixed, pairs
 

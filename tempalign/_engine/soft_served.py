@@ -92,7 +92,7 @@ def _divided(
     assert gamma is not None
     pairs: tuple[int, ...] = (*operands.x.shape[:2], operands.y.shape[1])
     if library.wants_costs(model, operands):
-        model, operands, pairs = with_given_costs(model, operands)
+        model, operands, pairs = with_given_costs(model, operands, library.matrix)
     x, y, prices, fixed = divided(model, operands)
     good = derivative.is_temperature(gamma)
     fixed = fixed._replace(valid=good if fixed.valid is None else fixed.valid & good)

@@ -1,0 +1,167 @@
+"""Sums over features of squared or absolute differences between frames, and their gradients.
+
+``cost[i, j] = sum_k term(x[i, k] - y[j, k])`` and ``gradient[i, k] = sum_j E[i, j] slope(x[i, k] -
+y[j, k])`` are both products of matrices with something else for the multiplication: tiles of them
+stay in registers while the axis that is summed goes by, an update of rank 1 each (see
+`weighted_cost`). Differences are taken first, so that near frames lose nothing to frames that are
+far from 0, as they would in ``|x|^2 + |y|^2 - 2 x y``.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tempalign._types import Array
+from tempalign.kernels.gpu import launch
+
+Term = Literal["squares", "absolute"]
+
+_ROWS, _COLUMNS = 8, 8  # of a lane
+_DOWN, _ACROSS = 16, 8  # lanes of a program
+_WIDE = 4  # neighbours that one load brings
+_MOST = 2**31 - 1
+
+
+def costs(x: Array, y: Array, term: Term, *, interpret: bool) -> Array:
+    """Costs between the frames of sequences.
+
+    Args:
+        x: float32 ``[S, A, n, F]``.
+        y: float32 ``[S, C, m, F]``.
+        term: what is summed.
+        interpret: see `launch.call`.
+
+    Returns:
+        float32 ``[S, A, n, C, m]``.
+    """
+    (s, a, n, features), (_, c, m, _) = x.shape, y.shape
+    rows = x.reshape(s, a * n, features).transpose(0, 2, 1)
+    columns = y.reshape(s, c * m, features).transpose(0, 2, 1)
+    found = _updates(rows, columns, None, term, interpret)
+    return found.reshape(s, a, n, c, m)
+
+
+def gradient(x: Array, y: Array, cotangent: Array, term: Term, *, interpret: bool) -> Array:
+    """The gradient in x, ``[S, A, n, F]``, of ``sum(cotangent * costs(x, y))``.
+
+    Args:
+        x: as for `costs`, finite.
+        y: likewise.
+        cotangent: float32 ``[S, A, n, C, m]``.
+        term: what is summed.
+        interpret: see `launch.call`.
+    """
+    (s, a, n, features), (_, c, m, _) = x.shape, y.shape
+    rows = cotangent.reshape(s, a * n, c * m).transpose(0, 2, 1)
+    columns, fixed = y.reshape(s, c * m, features), x.reshape(s, a * n, features)
+    found = _updates(rows, columns, fixed, term, interpret)
+    return found.reshape(x.shape)
+
+
+def too_many(s: int, rows: int, columns: int, features: int) -> bool:
+    """Whether one of the matrices has more numbers than an int32 counts."""
+    tall, wide = _padded_to(rows, _ROWS * _DOWN), _padded_to(columns, _ROWS * _DOWN)
+    deep = _padded_to(features, _COLUMNS * _ACROSS) + 1
+    return s * max(tall * wide, tall * deep, wide * deep) > _MOST
+
+
+def _updates(
+    rows: Array, columns: Array, fixed: Array | None, term: Term, interpret: bool
+) -> Array:
+    """The sum over k of updates made of ``rows[:, k, i]``, ``columns[:, k, j]`` (and ``fixed``).
+
+    Args:
+        rows: ``[S, K, I]``.
+        columns: ``[S, K, J]``.
+        fixed: ``[S, I, J]``, or None where differences are between rows and columns.
+        term: see `costs`.
+        interpret: see `launch.call`.
+
+    Returns:
+        ``[S, I, J]``.
+    """
+    shared, depth, height = rows.shape
+    width = columns.shape[2]
+    tall, wide = _padded_to(height, _ROWS * _DOWN), _padded_to(width, _COLUMNS * _ACROSS)
+    # One more than is used, which is read ahead.
+    rows = jnp.pad(rows, ((0, 0), (0, 1), (0, tall - height))).reshape(-1, tall)
+    columns = jnp.pad(columns, ((0, 0), (0, 1), (0, wide - width))).reshape(-1, wide)
+    operands = [rows, columns]
+    if fixed is not None:
+        operands.append(
+            jnp.pad(fixed, ((0, 0), (0, tall - height), (0, wide - width))).reshape(-1, wide)
+        )
+    (found,) = launch.call(
+        partial(_kernel, depth=depth, tall=tall, term=term, interpret=interpret),
+        *operands,
+        grid=(tall // (_ROWS * _DOWN), wide // (_COLUMNS * _ACROSS), shared),
+        out_shape=[jax.ShapeDtypeStruct((shared * tall, wide), jnp.float32)],
+        name="frame_cost" if fixed is None else "frame_cost_gradient",
+        interpret=interpret,
+        num_warps=_DOWN * _ACROSS // 32,
+    )
+    return found.reshape(shared, tall, wide)[:, :height, :width]
+
+
+def _kernel(rows_ref, columns_ref, *refs, depth, tall, term, interpret):
+    *fixed_refs, result_ref = refs
+    lane = jnp.arange(_DOWN * _ACROSS, dtype=jnp.int32)
+    down, across = launch.divided(lane, _ACROSS)
+    row = launch.program(0) * (_ROWS * _DOWN) + down * _ROWS
+    column = launch.program(1) * (_COLUMNS * _ACROSS) + across * _COLUMNS
+    shared = launch.program(2)
+    below, beside = range(_ROWS), range(_COLUMNS)
+    at = shared * tall + row
+    fixed = [[ref[at + i, column + j] for j in beside] for ref in fixed_refs for i in below]
+
+    def reads(k: Array) -> tuple[list[Array], list[Array]]:
+        word = shared * (depth + 1) + k
+        return _neighbours(rows_ref, word, row), _neighbours(columns_ref, word, column)
+
+    def update(i: int, j: int, by_row: Array, by_column: Array, total: Array) -> Array:
+        if not fixed:
+            difference = by_row - by_column
+            if term == "squares":
+                return launch.multiply_add(difference, difference, total, interpret)
+            return total + jnp.abs(difference)
+        difference = fixed[i][j] - by_column
+        if term == "absolute":  # half of sign + 1, of which the half is taken off at the end
+            difference = launch.is_positive(difference, interpret)
+        return launch.multiply_add(by_row, difference, total, interpret)
+
+    def turn(k: Array, state):
+        totals, sums, (by_rows, by_columns) = state
+        ahead = reads(k + 1)
+        totals = [
+            [update(i, j, by_rows[i], by_columns[j], totals[i][j]) for j in beside] for i in below
+        ]
+        if sums:
+            sums = [total + one for total, one in zip(sums, by_rows, strict=True)]
+        return totals, sums, ahead
+
+    zero = jnp.zeros(_DOWN * _ACROSS, jnp.float32)
+    signs = bool(fixed) and term == "absolute"
+    start = [[zero] * _COLUMNS for _ in below], [zero] * _ROWS if signs else [], reads(jnp.int32(0))
+    totals, sums, _ = lax.fori_loop(0, depth, turn, start)
+    for i in below:
+        for j in beside:
+            total = totals[i][j]
+            if fixed:
+                total = 2 * total - sums[i] if signs else 2 * total
+            result_ref[at + i, column + j] = total
+
+
+def _neighbours(ref, word: Array, start: Array) -> list[Array]:
+    """Eight neighbours for each lane, in loads of `_WIDE`."""
+    found: list[Array] = []
+    for i in range(0, _ROWS, _WIDE):
+        wide = ref[word, (start + i)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)[None]]
+        found += [part.reshape(start.shape) for part in lax.split(wide, (1,) * _WIDE, axis=1)]
+    return found
+
+
+def _padded_to(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
