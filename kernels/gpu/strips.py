@@ -27,6 +27,13 @@ ROWS, COLUMNS = 4, 4  # of a lane in a turn
 CELLS = ROWS * COLUMNS
 CHUNK = 8  # turns between two looks at what the strip above has stored
 
+# The cells of a turn, each behind what it comes from, and as far from that as can be: the cells of
+# an anti-diagonal do not wait for each other.
+_BY_DIAGONAL = sorted(
+    ((row, column) for row in range(ROWS) for column in range(COLUMNS)),
+    key=lambda at: (sum(at), at),
+)
+
 State = tuple[Array, ...]
 Ends = tuple[Array, Array]  # last rows and columns of pairs
 
@@ -265,19 +272,23 @@ def forward(
         ]
         next_corner, block = above[-1], k - warp.place
         reached = end.reached(strip, warp, block)
-        left, records = list(left), []
-        for column in range(COLUMNS):
-            up, along = above[column], corner
-            corner = above[column]
-            for row in range(ROWS):
-                ways = [up, left[row], along] if diagonal else [up, left[row]]
-                new, recorded = cells.extended(ways, costs[row][column])
-                records.append((row, column, recorded))
-                ends_here = reached(row * COLUMNS + column)
-                if ends_here is not None:
-                    final = _where(ends_here, new, final)
-                along, left[row], up = left[row], new, new
-            above[column] = up
+        # Row -1 stands above, column -1 to the left.
+        held: dict[tuple[int, int], State] = {(-1, -1): corner}
+        held |= {(-1, column): one for column, one in enumerate(above)}
+        held |= {(row, -1): one for row, one in enumerate(left)}
+        records = []
+        for row, column in _BY_DIAGONAL:
+            ways = [held[row - 1, column], held[row, column - 1]]
+            if diagonal:
+                ways.append(held[row - 1, column - 1])
+            new, recorded = cells.extended(ways, costs[row][column])
+            held[row, column] = new
+            records.append((row, column, recorded))
+            ends_here = reached(row * COLUMNS + column)
+            if ends_here is not None:
+                final = _where(ends_here, new, final)
+        left = tuple(held[row, COLUMNS - 1] for row in range(ROWS))
+        above = [held[ROWS - 1, column] for column in range(COLUMNS)]
         record(warp, start + k, records)
         if many:
             at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * COLUMNS
@@ -286,7 +297,7 @@ def forward(
                 for ref, part in zip(border_refs, held, strict=True):
                     warp.store_one(ref, at + column, part, LANES - 1, here)
         handed = tuple(tuple(map(warp.from_above, one)) for one in above)
-        return tuple(left), next_corner, handed, final, ahead
+        return left, next_corner, handed, final, ahead
 
     origin = _where(warp.first & is_first, _of(cells, warp, cells.origin), nowhere)
     # It stands before the first cell: along the diagonal, or where there is none to the left.
@@ -390,33 +401,34 @@ def backward(
         ahead = reads(k - 1)
         block = k - warp.place
         reached = end.reached(strip, warp, block)
-        flow, emitted = list(flow), [zero] * COLUMNS
+        flow, slant = list(flow), list(slant)
         at = (start + k) * (CELLS * LANES) + warp.lane
-        for column in reversed(range(COLUMNS)):
-            below = jnp.where(warp.last, borders[column] if many else zero, handed[column])
-            slants = list(slant)
-            for row in reversed(range(ROWS)):
-                visits = flow[row] + below
-                ends_here = reached(row * COLUMNS + column)
-                if ends_here is not None:
-                    visits = jnp.where(ends_here, 1.0, visits)
-                visits_ref[at + (row * COLUMNS + column) * LANES] = visits
-                up = visits * shares[row][column][0]
-                if diagonal:
-                    flow[row] = visits * shares[row][column][1]
-                    below = up + slants[row]  # the diagonal of the column before leads here too
-                    # Rounding must not make probabilities of what no path does.
-                    slants[row] = jnp.maximum(visits - up - flow[row], 0.0)
-                else:
-                    flow[row] = visits - up
-                    below = up
-            emitted[column], slant = below, tuple(slants)
+        # What flows into a column from below it, so far.
+        upward = [
+            jnp.where(warp.last, borders[column] if many else zero, handed[column])
+            for column in range(COLUMNS)
+        ]
+        for row, column in reversed(_BY_DIAGONAL):
+            visits = flow[row] + upward[column]
+            ends_here = reached(row * COLUMNS + column)
+            if ends_here is not None:
+                visits = jnp.where(ends_here, 1.0, visits)
+            visits_ref[at + (row * COLUMNS + column) * LANES] = visits
+            up = visits * shares[row][column][0]
+            if diagonal:
+                flow[row] = visits * shares[row][column][1]
+                upward[column] = up + slant[row]  # the cell to the right leads here too
+                # Rounding must not make probabilities of what no path does.
+                slant[row] = jnp.maximum(visits - up - flow[row], 0.0)
+            else:
+                flow[row] = visits - up
+                upward[column] = up
         if many:
             at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * COLUMNS
             here = (block >= 0) & (block < layout.blocks)
-            for column, flows in enumerate(emitted):
+            for column, flows in enumerate(upward):
                 warp.store_one(border_refs[0], at + column, flows, 0, here)
-        return tuple(flow), slant, tuple(map(warp.from_below, emitted)), ahead
+        return tuple(flow), tuple(slant), tuple(map(warp.from_below, upward)), ahead
 
     def starting() -> Any:
         nothing = (zero,) * ROWS
