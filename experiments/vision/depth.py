@@ -120,6 +120,11 @@ def numbered_pictures(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found.items())]
 
 
+def has_numbered_pictures(folder: Path) -> bool:
+    """Whether a folder is a video, by its names."""
+    return any(_NUMBERED.fullmatch(path.name) for path in folder.iterdir())
+
+
 def scaled(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Returns a picture ``[H, W]`` of another size, by the mean over what was measured."""
     if picture.shape == size:
