@@ -64,9 +64,9 @@ def test_predictions_are_those_of_the_report(folder):
     listed.write_text("path\ntest0\ntest1\ntest2.mkv\ntest3.mkv\n")
     rows = (folder / "out" / "predictions.csv").read_text().splitlines()[1:]
     reported = [row.split(",")[2] for row in rows]
-    for request in (listed, folder):
+    for request, name in ((listed, "predicted.csv"), (folder, "predicted-2.csv")):
         job.run(Settings(out_dir=out, predict=str(request)))
-        found = sorted((folder / "out").glob("predicted*.csv"))[-1].read_text().splitlines()
+        found = (folder / "out" / name).read_text().splitlines()
         by_id = dict(line.split(",")[:2] for line in found[1:])
         names = [f"test{k}" + ".mkv" * (k > 1) for k in range(4)]
         assert [by_id[name] for name in names] == reported
