@@ -7,7 +7,6 @@ FOLDER holds, at any depth, the files that `SOURCES` names, as the packages have
 
 import hashlib
 import sys
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -39,10 +38,10 @@ class Source(NamedTuple):
     shots: tuple[tuple[int, int], ...]
 
 
-def _cameras(demo: str, digests: Sequence[str]) -> tuple[Source, ...]:
+def _cameras(demo: str, digests: str) -> tuple[Source, ...]:
     return tuple(
         Source("laboratory", f"{demo}/videos/cam0{number}.mp4", digest, 4, 15, ((0, 99),))
-        for number, digest in enumerate(digests, 1)
+        for number, digest in enumerate(digests.split(), 1)
     )
 
 
@@ -51,8 +50,8 @@ SOURCES = (
     Source("campus", "data/vtest.avi", "45cddc9490be", 1, 10, ((0, 399),)),
     Source("tree", "data/tree.avi", "4666099d0f70", 1, 15, ((0, 67),)),
     Source("garden", "Demo/demo.mp4", "d9a664171856", 2, 15, ((0, 163), (184, 229))),
-    *_cameras("Demo_SinglePerson", ("cf4f2816c86b", "94ff87cf978b", "b8b329f832f1", "b5c0e7863fd7")),
-    *_cameras("Demo_MultiPerson", ("543cee6a4c2c", "8895092a7cf2", "d3daf48cdf9f", "1490149dc40e")),
+    *_cameras("Demo_SinglePerson", "cf4f2816c86b 94ff87cf978b b8b329f832f1 b5c0e7863fd7"),
+    *_cameras("Demo_MultiPerson", "543cee6a4c2c 8895092a7cf2 d3daf48cdf9f 1490149dc40e"),
     Source("towers", "widgets/cityCC0.mpg", "fe129d341e5b", 2, 12, ((0, 115), (116, 189))),
     Source(
         "sintel", "examples/sintel_trailer-720p.mp4", "cb0fe73fc0a7", 2, 12,
