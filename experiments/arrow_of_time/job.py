@@ -133,9 +133,8 @@ def _classified(
     assert of_dejavid is not None
     groups = {NAMES[key]: [NAMES[key]] for key in NAMES if key in of_dejavid.baselines}
     groups |= {rule: [rule] for rule in tam.RULES}
-    for name, run_name in {_CENTROIDS: _CENTROIDS} | {
-        head_name(method): method for method in of_dejavid.methods
-    }.items():
+    seeded = {_CENTROIDS: _CENTROIDS, **{head_name(one): one for one in of_dejavid.methods}}
+    for name, run_name in seeded.items():
         groups[name] = [f"{run_name}-seed{seed}" for seed in of_dejavid.seeds]
     return [
         Method(

@@ -36,7 +36,7 @@ def draw(
     """
     names = [str(name) for name in np.unique(recordings)]
     figure = Figure(figsize=(11, 1.6 + 0.62 * max(len(methods), len(names))), layout="constrained")
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1, 1.25)))
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25), squeeze=False)[0]
     _strips(left, items, names)
     handles = _accuracies(right.add_subplot(), methods, recordings, names, compared)
     legend(figure, handles, max_columns=5)

@@ -12,7 +12,12 @@ from experiments.arrow_of_time.results import CHANCE, UNIT, Method, Mirrored
 from experiments.arrow_of_time.segments import DIRECTIONS
 from experiments.arrow_of_time.settings import Settings
 from experiments.dejavid.baselines import NAMES
-from experiments.shared.comparison import Comparison, comparisons_note, comparisons_table
+from experiments.shared.comparison import (
+    Comparison,
+    comparisons_note,
+    comparisons_table,
+    interval_text,
+)
 from experiments.shared.files import write_csv
 from experiments.shared.reports import Report
 from experiments.shared.tables import Table, percent
@@ -99,7 +104,11 @@ def verdict(methods: Sequence[Method], compared: Mapping[str, Comparison], mirro
     if wrong:
         text += f" Worse than chance: {'; '.join(wrong)}."
     best = max((one for one in methods if not one.is_blind), key=lambda one: one.right.mean())
-    return f"{text} The best, {best.name}: {compared[best.name].sentence(rival=True)}."
+    interval = compared[best.name].over_units
+    text += f" The best is {best.name} ({100 * best.right.mean():.2f} %"
+    if interval is not None:
+        text += f"; over chance {interval_text(interval)} points when other {UNIT} are drawn"
+    return f"{text})."
 
 
 def _results(methods: Sequence[Method], recordings: np.ndarray) -> Table:

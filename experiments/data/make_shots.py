@@ -124,7 +124,9 @@ def _write(old: Path, new: Path, source: Source, first: int, last: int) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    for shot in make(Path(sys.argv[1]), TARGET):
-        content = shot.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()[:12]
-        print(f"{digest}  {len(content):>9,}  {shot.relative_to(TARGET)}")
+    sums = "".join(
+        f"{hashlib.sha256(shot.read_bytes()).hexdigest()}  {shot.relative_to(TARGET).as_posix()}\n"
+        for shot in make(Path(sys.argv[1]), TARGET)
+    )
+    (TARGET / "sha256.txt").write_text(sums)
+    print(sums, end="")
