@@ -8,8 +8,8 @@ tested on by what was trained on the others; nothing of it was seen in training.
 
   python -m experiments.arrow_of_time
 
-takes about four minutes on two cores and writes to runs/arrow_of_time; the commands that it runs are
-shown. With recordings of your own, FOLDER/<recording>/<shot>.mp4, and another encoder:
+takes about four minutes on two cores and writes to runs/arrow_of_time; the commands that it runs
+are shown. With recordings of your own, FOLDER/<recording>/<shot>.mp4, and another encoder:
 
   python -m experiments.arrow_of_time --shots=FOLDER --encoder=thumbnail --size=0 --out_dir=...
 
