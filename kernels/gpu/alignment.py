@@ -17,7 +17,7 @@ from tempalign._engine.handed import Present
 from tempalign._engine.model import Model, Window, dtw
 from tempalign._types import Array
 from tempalign.kernels.gpu import calls, exponent, hard_strips, launch, soft_strips
-from tempalign.kernels.gpu.strips import Layout
+from tempalign.kernels.gpu.strip_layout import Layout
 from tempalign.kernels.placed import Call, on_xla
 
 _MOST_CELLS = 2**31 - 1  # that an int32 counts
@@ -171,7 +171,8 @@ def _solved(call: Call, problem: _Problem) -> list[Array]:
             costs.transpose(1, 2, 0)[..., None, None],
             None if problem.mask is None else problem.mask[:, None, None],
             jnp.arange(n, dtype=jnp.int32),
-            *(problem.lengths or (n, m)),
+            n if problem.lengths is None else problem.lengths[0],
+            m if problem.lengths is None else problem.lengths[1],
             (n, m),
         ).transpose(2, 0, 1)
     bad = jnp.any(jnp.isnan(costs), axis=(1, 2))

@@ -29,7 +29,7 @@ _LOG2_E = math.log2(math.e)
 _LOG2_E_HIGH = 1.44269502162933349609375  # as float32
 _LOG2_E_LOW = _LOG2_E - _LOG2_E_HIGH
 
-State = tuple[Array, Array]
+State = tuple[Array, ...]  # m and e
 
 
 class Scale(NamedTuple):

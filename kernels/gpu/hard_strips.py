@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from tempalign._types import Array
-from tempalign.kernels.gpu import launch, strips
+from tempalign.kernels.gpu import launch, strip_layout, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
-from tempalign.kernels.gpu.strips import COLUMNS, ROWS, Ends, Layout, State
+from tempalign.kernels.gpu.strip_layout import COLUMNS, ROWS, Ends, Layout
+from tempalign.kernels.gpu.strips import State
 
 # What a cell came from, two bits each.
 _COLUMN, _ROW, _DIAGONAL = 0, 1, 2
@@ -27,7 +28,8 @@ class _Minimum:
     origin = (0.0,)
 
     def extended(self, ways: list[State], cost: Array) -> tuple[State, list[Array]]:
-        (best,), choice = ways[0], _ROW
+        (best,) = ways[0]
+        choice: Array = jnp.full_like(best, _ROW, jnp.int32)
         for code, (way,) in zip((_COLUMN, _DIAGONAL), ways[1:], strict=False):
             if self.recorded:
                 choice = jnp.where(way <= best, code, choice)
@@ -56,7 +58,7 @@ def value(
         Values ``[L]``, and int32 ``rows [n + m - 1, L]`` (see `tempalign._engine.hard`) or None.
     """
     layout = Layout(*matrices.shape)
-    costs, lasts = layout.skewed(matrices), strips.of_lanes(layout, ends)
+    costs, lasts = layout.skewed(matrices), strip_layout.of_lanes(layout, ends)
     dtypes = _Minimum.dtypes
     found, *rest = launch.call(
         partial(
@@ -71,13 +73,13 @@ def value(
         *lasts,
         grid=(layout.programs,),
         out_shape=[
-            *strips.results(layout, dtypes, LANES),
-            *strips.borders(layout, dtypes),
-            *strips.results(layout, [jnp.int32] * paths, layout.turns * LANES),
+            *strip_layout.results(layout, dtypes, LANES),
+            *strip_layout.borders(layout, dtypes),
+            *strip_layout.results(layout, [jnp.int32] * paths, layout.turns * LANES),
         ],
         name="hard_strips",
         interpret=interpret,
-        initial=strips.counts(layout, costs),
+        initial=strip_layout.counts(layout, costs),
         num_warps=1,
     )
     found = layout.at_ends(found, ends)
@@ -89,13 +91,13 @@ def value(
             for size in matrices.shape[1:]
         )
         ends = last_row, last_column
-    choices = rest[len(strips.borders(layout, dtypes))]
+    choices = rest[len(strip_layout.borders(layout, dtypes))]
     return found, _walk(choices, ends, layout, interpret)
 
 
 def _forward(cost_ref, *refs, layout, diagonal, paths, ends, interpret):
     end_refs, refs = refs[:ends], refs[ends:]
-    borders = len(strips.borders(layout, _Minimum.dtypes))
+    borders = len(strip_layout.borders(layout, _Minimum.dtypes))
 
     def record(warp: Warp, turn: Array, records: list[Any]) -> None:
         if not paths:

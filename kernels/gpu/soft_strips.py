@@ -7,9 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from tempalign._types import Array
-from tempalign.kernels.gpu import exponent, launch, strips
+from tempalign.kernels.gpu import exponent, launch, strip_layout, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
-from tempalign.kernels.gpu.strips import CELLS, COLUMNS, Ends, Layout, State
+from tempalign.kernels.gpu.strip_layout import CELLS, COLUMNS, Ends, Layout
+from tempalign.kernels.gpu.strips import State
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ def value(
     """
     layout = Layout(*matrices.shape)
     costs = layout.skewed(matrices)
-    lasts = strips.of_lanes(layout, ends)
+    lasts = strip_layout.of_lanes(layout, ends)
     dtypes, shares = _SoftMinimum.dtypes, (2 if diagonal else 1) if visits else 0
     out_shape = [
-        *strips.results(layout, dtypes, LANES),
-        *strips.borders(layout, dtypes),
-        *strips.results(layout, [jnp.float32] * shares, layout.turns * CELLS * LANES),
+        *strip_layout.results(layout, dtypes, LANES),
+        *strip_layout.borders(layout, dtypes),
+        *strip_layout.results(layout, [jnp.float32] * shares, layout.turns * CELLS * LANES),
     ]
     mantissa, power, *rest = launch.call(
         partial(
@@ -76,13 +77,13 @@ def value(
         out_shape=out_shape,
         name="soft_strips",
         interpret=interpret,
-        initial=strips.counts(layout, costs),
+        initial=strip_layout.counts(layout, costs),
         num_warps=1,
     )
     found = exponent.value_of((layout.at_ends(mantissa, ends), layout.at_ends(power, ends)), gamma)
     if not visits:
         return found, None
-    first = len(strips.borders(layout, dtypes))
+    first = len(strip_layout.borders(layout, dtypes))
     visited, *_ = launch.call(
         partial(
             _backward,
@@ -96,12 +97,12 @@ def value(
         *lasts,
         grid=(layout.programs,),
         out_shape=[
-            *strips.results(layout, [jnp.float32], layout.turns * CELLS * LANES),
-            *strips.borders(layout, [jnp.float32]),
+            *strip_layout.results(layout, [jnp.float32], layout.turns * CELLS * LANES),
+            *strip_layout.borders(layout, [jnp.float32]),
         ],
         name="soft_strips_back",
         interpret=interpret,
-        initial=strips.counts(layout, costs),
+        initial=strip_layout.counts(layout, costs),
         num_warps=1,
     )
     visited = layout.straight(visited)
@@ -112,7 +113,7 @@ def value(
 
 def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, ends, interpret):
     end_refs, refs = refs[:ends], refs[ends:]
-    borders = len(strips.borders(layout, _SoftMinimum.dtypes))
+    borders = len(strip_layout.borders(layout, _SoftMinimum.dtypes))
     value_refs, border_refs = refs[:2], refs[2 : 2 + borders]
     share_refs = refs[2 + borders : 2 + borders + shares]
 
@@ -141,7 +142,7 @@ def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, ends
 
 def _backward(*refs, layout, diagonal, shares, ends, interpret):
     share_refs, end_refs, refs = refs[:shares], refs[shares : shares + ends], refs[shares + ends :]
-    borders = len(strips.borders(layout, [jnp.float32]))
+    borders = len(strip_layout.borders(layout, [jnp.float32]))
     strips.backward(
         layout,
         diagonal=diagonal,

@@ -8,24 +8,28 @@ strips of them are programs of their own: each waits until the one above has sto
 far (`launch.Warp.wait`), `CHUNK` turns at a time.
 
 Matrices are stored in the order in which they are read, ``[warp, strip, turn, row, column, lane]``
-(`Layout.skewed`): all that lanes read together lies side by side.
+(`strip_layout.Layout.skewed`): all that lanes read together lies side by side.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from tempalign._types import Array
 from tempalign.kernels.gpu import launch
 from tempalign.kernels.gpu.launch import LANES, Warp
-
-ROWS, COLUMNS = 4, 4  # of a lane in a turn
-CELLS = ROWS * COLUMNS
-CHUNK = 8  # turns between two looks at what the strip above has stored
+from tempalign.kernels.gpu.strip_layout import (
+    CELLS,
+    CHUNK,
+    COLUMNS,
+    ROWS,
+    End,
+    Layout,
+    number_of_turn,
+    whole,
+)
 
 # The cells of a turn, each behind what it comes from, and as far from that as can be: the cells of
 # an anti-diagonal do not wait for each other.
@@ -35,167 +39,22 @@ _BY_DIAGONAL = sorted(
 )
 
 State = tuple[Array, ...]
-Ends = tuple[Array, Array]  # last rows and columns of pairs
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the cells of matrices are stored.
-
-    Attributes:
-        pairs: number of matrices.
-        rows: of each.
-        columns: of each.
-    """
-
-    pairs: int
-    rows: int
-    columns: int
-
-    @property
-    def group(self) -> int:
-        """Lanes of a pair."""
-        lanes = -(-self.rows // ROWS)
-        return min(LANES, 1 << (lanes - 1).bit_length())
-
-    @property
-    def strips(self) -> int:
-        """Strips of a pair."""
-        return -(-self.rows // (self.group * ROWS))
-
-    @property
-    def blocks(self) -> int:
-        """Turns that a lane needs for its columns."""
-        return -(-self.columns // COLUMNS)
-
-    @property
-    def turns(self) -> int:
-        """Turns until the last lane has done its columns; whole chunks where there are strips."""
-        turns = self.blocks + self.group - 1
-        return turns if self.strips == 1 else -(-turns // CHUNK) * CHUNK
-
-    @property
-    def pairs_of_warp(self) -> int:
-        """Pairs that a warp works on."""
-        return LANES // self.group
-
-    @property
-    def warps(self) -> int:
-        """Warps of a strip."""
-        return -(-self.pairs // self.pairs_of_warp)
-
-    @property
-    def padded(self) -> tuple[int, int]:
-        """Rows and columns that are worked on."""
-        return self.strips * self.group * ROWS, self.blocks * COLUMNS
-
-    @property
-    def programs(self) -> int:
-        """One for each strip of each warp."""
-        return self.warps * self.strips
-
-    @property
-    def size(self) -> int:
-        """Cells that are stored."""
-        return self.programs * self.turns * CELLS * LANES
-
-    def skewed(self, matrices: Array) -> Array:
-        """``[pairs, rows, columns]`` as the kernels read them, flat; 0 where there is none."""
-        rows, columns = self.padded
-        more = (
-            (0, self.warps * self.pairs_of_warp - self.pairs),
-            (0, rows - self.rows),
-            (0, columns - self.columns),
-        )
-        whole = jnp.pad(matrices, more).reshape(
-            *(self.warps, self.pairs_of_warp, self.strips, self.group, ROWS),
-            *(self.blocks, COLUMNS),
-        )
-        by_lane = whole.transpose(0, 1, 2, 4, 6, 3, 5)  # [..., lanes of a group, blocks]
-        # A row that is padded, and read back one shorter, begins one later than the row before.
-        by_lane = jnp.pad(by_lane, [(0, 0)] * 6 + [(0, self.turns + 1 - self.blocks)])
-        lead = by_lane.shape[:5]
-        flat = by_lane.reshape(*lead, -1)[..., : self.group * self.turns]
-        sheared = flat.reshape(*lead, self.group, self.turns)
-        return sheared.transpose(0, 2, 6, 3, 4, 1, 5).reshape(-1)
-
-    def straight(self, skewed: Array) -> Array:
-        """The inverse of `skewed`."""
-        sheared = skewed.reshape(
-            *(self.warps, self.strips, self.turns, ROWS, COLUMNS),
-            *(self.pairs_of_warp, self.group),
-        ).transpose(0, 5, 1, 3, 4, 6, 2)
-        lead = sheared.shape[:5]
-        flat = jnp.pad(sheared.reshape(*lead, -1), [(0, 0)] * 5 + [(0, self.group)])
-        by_lane = flat.reshape(*lead, self.group, self.turns + 1)[..., : self.blocks]
-        whole = by_lane.transpose(0, 1, 2, 5, 3, 6, 4).reshape(-1, *self.padded)
-        return whole[: self.pairs, : self.rows, : self.columns]
-
-    def of_lanes(self, numbers: Array, fill: int) -> Array:
-        """One number a pair ``[pairs]`` as ``[warps * pairs_of_warp]``."""
-        more = self.warps * self.pairs_of_warp - self.pairs
-        return jnp.pad(numbers, (0, more), constant_values=fill)
-
-    def at_ends(self, of_lanes: Array, ends: Ends | None) -> Array:
-        """Of what each lane of each program found, that of the last cells, ``[pairs]``."""
-        if ends is None:
-            end = End.of(_whole(self), self)
-            by_lane = of_lanes.reshape(self.strips, self.warps, self.pairs_of_warp, self.group)
-            return by_lane[end.strip, :, :, end.place].reshape(-1)[: self.pairs]
-        end = End.of(ends, self)
-        pair = jnp.arange(self.pairs, dtype=jnp.int32)
-        warp, of_warp = launch.divided(pair, self.pairs_of_warp)
-        program = end.strip * self.warps + warp
-        return of_lanes[program * LANES + of_warp * self.group + end.place]
-
-
-class End(NamedTuple):
-    """Where the last cell of pairs is, of each lane's pair or, as plain integers, of all.
-
-    Attributes:
-        strip: its strip.
-        place: the lane of its group.
-        block: the columns that the lane works on in one turn.
-        cell: its number in that turn.
-    """
-
-    strip: Any
-    place: Any
-    block: Any
-    cell: Any
-
-    @classmethod
-    def of(cls, ends: Ends | tuple[int, int], layout: Layout) -> "End":
-        """Of last rows and columns."""
-        (row, column), divided = ends, launch.divided
-        if isinstance(row, int):
-            divided = divmod
-        strip, in_strip = divided(row, layout.group * ROWS)
-        place, of_place = divided(in_strip, ROWS)
-        block, of_block = divided(column, COLUMNS)
-        return cls(strip, place, block, of_place * COLUMNS + of_block)
-
-    def reached(self, strip: Array, warp: Warp, block: Array) -> Callable[[int], Array | None]:
-        """For the number of a cell, the lanes where it is the last one; None for none."""
-        here = (strip == self.strip) & (warp.place == self.place) & (block == self.block)
-
-        def at(cell: int) -> Array | None:
-            if isinstance(self.cell, int):
-                return here if self.cell == cell else None
-            return here & (self.cell == cell)
-
-        return at
 
 
 class Algebra(Protocol):
     """What a cell holds, and how it comes from its neighbours."""
 
-    dtypes: tuple[Any, ...]
-    """Of what a cell holds."""
-    nowhere: tuple[float, ...]
-    """What a cell holds that no path comes to."""
-    origin: tuple[float, ...]
-    """What stands before the first cell."""
+    @property
+    def dtypes(self) -> tuple[Any, ...]:
+        """Of what a cell holds."""
+
+    @property
+    def nowhere(self) -> tuple[float, ...]:
+        """What a cell holds that no path comes to."""
+
+    @property
+    def origin(self) -> tuple[float, ...]:
+        """What stands before the first cell."""
 
     def extended(self, ways: list[State], cost: Array) -> tuple[State, list[Array]]:
         """A cell from its neighbours above, to the left and along the diagonal, and a record."""
@@ -237,7 +96,7 @@ def forward(
     above_it = number - layout.warps
     pair = number_of_warp * layout.pairs_of_warp + launch.divided(warp.lane, layout.group)[0]
     cells = algebra(warp, pair)
-    end = End.of(tuple(ref[pair] for ref in end_refs) or _whole(layout), layout)
+    end = End.of(tuple(ref[pair] for ref in end_refs) or whole(layout), layout)
     start = number_of_turn(layout, number)
     nowhere = _of(cells, warp, cells.nowhere)
     is_first = strip == 0
@@ -293,8 +152,8 @@ def forward(
         if many:
             at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * COLUMNS
             here = (block >= 0) & (block < layout.blocks)
-            for column, held in enumerate(above):
-                for ref, part in zip(border_refs, held, strict=True):
+            for column, state_below in enumerate(above):
+                for ref, part in zip(border_refs, state_below, strict=True):
                     warp.store_one(ref, at + column, part, LANES - 1, here)
         handed = tuple(tuple(map(warp.from_above, one)) for one in above)
         return left, next_corner, handed, final, ahead
@@ -363,7 +222,7 @@ def backward(
     strip, number_of_warp = launch.divided(number, layout.warps)
     below_it = number + layout.warps
     pair = number_of_warp * layout.pairs_of_warp + launch.divided(warp.lane, layout.group)[0]
-    end = End.of(tuple(ref[pair] for ref in end_refs) or _whole(layout), layout)
+    end = End.of(tuple(ref[pair] for ref in end_refs) or whole(layout), layout)
     start = number_of_turn(layout, number)
     zero = warp.full(0, jnp.float32)
     is_last = strip == layout.strips - 1
@@ -455,43 +314,6 @@ def backward(
 
     wait_for(jnp.int32(0))
     lax.fori_loop(0, layout.turns // CHUNK, chunk, starting())
-
-
-def number_of_turn(layout: Layout, program: Array) -> Array:
-    """Where the turns of a program begin, counted through all programs as they are stored.
-
-    Programs are numbered strip by strip, and stored warp by warp.
-    """
-    strip, warp = launch.divided(program, layout.warps)
-    return (warp * layout.strips + strip) * layout.turns
-
-
-def results(layout: Layout, dtypes: Sequence[Any], per_program: int) -> list[jax.ShapeDtypeStruct]:
-    """Results of so many numbers a program, one of each dtype."""
-    return [jax.ShapeDtypeStruct((layout.programs * per_program,), dtype) for dtype in dtypes]
-
-
-def borders(layout: Layout, dtypes: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
-    """What strips hand on; none where there is one strip."""
-    if layout.strips == 1:
-        return []
-    return results(layout, dtypes, layout.blocks * COLUMNS)
-
-
-def of_lanes(layout: Layout, ends: Ends | None) -> list[Array]:
-    """Last rows and columns as kernels read them."""
-    return [] if ends is None else [layout.of_lanes(one, 0) for one in ends]
-
-
-def counts(layout: Layout, like: Array) -> list[Array]:
-    """How much of that is stored, and the number of programs that have begun."""
-    if layout.strips == 1:
-        return []
-    return [jnp.zeros_like(like, shape=layout.programs + 1, dtype=jnp.int32)]
-
-
-def _whole(layout: Layout) -> tuple[int, int]:
-    return layout.rows - 1, layout.columns - 1
 
 
 def _of(cells: Algebra, warp: Warp, numbers: Sequence[float]) -> State:

@@ -165,8 +165,8 @@ def _alignment(
     static, entropy = asked
     found, *entropies, visits = _find(static, given, fixed, CELLS | 4 * entropy)
     visits = nan_inside(visits, found, fixed.lengths)
-    entropies = entropies[0] if entropy else jnp.nan
-    return found, visits, jnp.where(jnp.isfinite(found), entropies, jnp.nan)
+    nothing = jnp.full_like(found, jnp.nan)
+    return found, visits, jnp.where(jnp.isfinite(found), entropies[0] if entropy else nothing, nothing)
 
 
 @in_our_modes
@@ -214,7 +214,7 @@ def _from_costs(
     made, operands, pairs = with_given_costs(model, operands)
     fixed = Fixed(operands.rows, operands.columns, operands.valid, operands.mask)
     of_costs = given._replace(x=operands.x, y=operands.y)
-    return _value(Static(made, static.xla), *alike((of_costs, fixed))).reshape(pairs)
+    return _value(Static(made, static.library), *alike((of_costs, fixed))).reshape(pairs)
 
 
 def _pushed(static: Static, kept: Kept, tangents: Given) -> Array:

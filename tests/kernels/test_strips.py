@@ -12,7 +12,7 @@ import oracles
 import pytest
 
 from tempalign.kernels.gpu import hard_strips, soft_strips
-from tempalign.kernels.gpu.strips import Layout
+from tempalign.kernels.gpu.strip_layout import Layout
 
 SIZES = [(3, 5, 7), (40, 8, 8), (2, 64, 80), (1, 130, 20), (2, 300, 37), (3, 1, 9), (2, 9, 1)]
 
