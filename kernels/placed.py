@@ -87,6 +87,12 @@ def on_xla(*operands: Array, call: Call) -> list[Array]:
 lower_on_xla = mlir.lower_fun(in_our_modes(on_xla), multiple_results=True)
 
 
+def for_export(context: Any) -> bool:
+    """Whether a lowering, of this context, is of a program that is loaded elsewhere."""
+    parameters = getattr(context.module_context, "lowering_parameters", None)
+    return bool(getattr(parameters, "for_export", False))
+
+
 def primitive(name: str) -> Primitive:
     """A primitive with the parameter `call`, lowered to XLA unless something else is registered."""
     made = Primitive(name)

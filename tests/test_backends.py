@@ -77,13 +77,22 @@ def test_the_divergence_passes_its_implementation_on():
     ],
 )
 def test_every_function_says_who_cannot_serve(call):
-    with pytest.raises(NotImplementedError, match="cannot run on pallas: .*no such kernel"):
+    with pytest.raises(NotImplementedError, match="cannot run on pallas: .*it needs a GPU"):
         call(X[:, :4], X[:, :4], implementation="pallas")
 
 
 def test_a_backend_refuses_by_model():
     weighted = model.weighted(False)
-    assert backends.kernels_for(model.Model()) is None
+    kernels = backends.kernels_for(model.Model())
+    for soft in (False, True):
+        served = model.Model(soft=soft, window=model.Window(band=2, masked=True))
+        assert kernels.refuses(served, None) is None
+        assert kernels.refuses(served.replace(diagonal=model.Move(allowed="never")), None) is None
+        assert "first to the last" in kernels.refuses(served.replace(end=model.Opening(y=2)), None)
+        for move in (model.Move(penalised=True), model.Move(weighted=True)):
+            assert "cost the same" in kernels.refuses(served.replace(row=move), None)
+        assert "keep" in kernels.refuses(served.replace(recompute=True), None)
+    assert "plain moves" in kernels.refuses(model.tam("paper"), None)
     kernels = backends.kernels_for(weighted)
     assert kernels.refuses(weighted, None) is None
     for other in (

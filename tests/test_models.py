@@ -23,6 +23,16 @@ class TestNative(ModelSuite):
     implementation = ("native", "xla")  # for what native code has no form of yet
 
 
+@pytest.mark.slow
+class TestPallasInterpreted(ModelSuite):
+    implementation = ("pallas_interpret", "xla")  # for what kernels have no form of
+
+
+@pytest.mark.gpu
+class TestPallas(ModelSuite):
+    implementation = ("pallas", "xla")
+
+
 def sequences(n, m, features=2, seed=0, batch=()):
     random = np.random.default_rng(seed)
     return (random.normal(size=(*batch, k, features)).astype(np.float32) for k in (n, m))

@@ -21,7 +21,7 @@ from jax.interpreters import mlir
 
 from tempalign._engine.model import Model
 from tempalign._types import Array
-from tempalign.kernels.placed import Call, lower_on_xla, primitive
+from tempalign.kernels.placed import Call, for_export, lower_on_xla, primitive
 
 _HERE = pathlib.Path(__file__).parent
 OPERATIONS = (
@@ -163,8 +163,7 @@ def call(
 
 
 def _lower(context: Any, *operands: Any, call: Call) -> Any:
-    parameters = getattr(context.module_context, "lowering_parameters", None)
-    if getattr(parameters, "for_export", False):
+    if for_export(context):
         return lower_on_xla(context, *operands, call=call)
     lower = jax.ffi.ffi_lowering(f"tempalign_{call.operation}")
     return lower(context, *operands, **attributes(call))

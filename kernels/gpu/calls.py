@@ -8,7 +8,7 @@ from jax.interpreters import mlir
 from tempalign._engine.model import Model
 from tempalign._engine.modes import in_our_modes
 from tempalign._types import Array
-from tempalign.kernels.placed import Call, on_xla, primitive
+from tempalign.kernels.placed import Call, for_export, lower_on_xla, on_xla, primitive
 
 Kernels = Callable[..., list[Array]]  # of operands with batch axes in front, and `call`
 
@@ -66,10 +66,17 @@ def _elsewhere(*operands: Array, call: Call) -> list[Array]:
     return (_on_kernels if interpreted(call) else on_xla)(*operands, call=call)
 
 
+def _lower(context: Any, *operands: Any, call: Call) -> Any:
+    """A program that is exported must not need kernels: they are private to a version of jax."""
+    exported = for_export(context)
+    return (lower_on_xla if exported else _lower_kernels)(context, *operands, call=call)
+
+
 def _lowering(function: Callable[..., Any]) -> Any:
     return mlir.lower_fun(in_our_modes(function), multiple_results=True)
 
 
+_lower_kernels = _lowering(_on_kernels)
 kernels_p = primitive("tempalign_kernels")
 mlir.register_lowering(kernels_p, _lowering(_elsewhere))
-mlir.register_lowering(kernels_p, _lowering(_on_kernels), platform="cuda")
+mlir.register_lowering(kernels_p, _lower, platform="cuda")

@@ -73,13 +73,16 @@ def _summed(static: Static, frames: tuple[Array, Array]) -> Array:
 def _summed_jvp(static, primals, tangents):
     ((frames,), (moved,)) = primals, tangents
     found = _summed(static, frames)
-    return along(_pushed, static, found, frames), _pushed(static, frames, moved)
+    kept = (frames,)
+    return along(_pushed, static, found, kept), _pushed(static, kept, moved)
 
 
 _summed.defjvp(_summed_jvp, symbolic_zeros=True)
 
 
-def _pushed(static: Static, frames: tuple[Array, Array], moved: tuple[Array, Array]) -> Array:
+def _pushed(static: Static, kept: tuple[tuple[Array, Array]], moved: tuple[Array, Array]) -> Array:
+    """The tangent of the costs."""
+    (frames,) = kept
     asked = tuple(one is not None and not isinstance(one, SymbolicZero) for one in moved)
     if not any(asked):
         x, y = frames

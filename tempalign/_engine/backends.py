@@ -123,9 +123,9 @@ def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None
     """Why an implementation cannot serve, or None."""
     if name == "xla":
         return None
-    if wants == "matches":
-        return "it finds values and paths, not matches"
     if name == "native":
+        if wants == "matches":
+            return "it finds values and paths, not matches"
         return native.refuses(model, operands)
     if name == "pallas":
         if "cuda" not in platforms.present():
@@ -140,6 +140,8 @@ def _refusal(name: str, model: Model, operands: Any, wants: Wants) -> str | None
             return too_old
     if name == "pallas_interpret" and varies(operands):
         return "jax interprets kernels only under shard_map(..., check_vma=False)"
+    if wants == "matches":
+        return "the kernels find values and paths, not matches"
     return kernels_for(model).refuses(model, operands)
 
 
@@ -166,7 +168,8 @@ def explain(
 
     Example:
         >>> import jax.numpy as jnp, tempalign
-        >>> tempalign.explain("subsequence_matches", jnp.ones((5, 3)), jnp.ones((6, 3)))
+        >>> x, y = jnp.ones((5, 3)), jnp.ones((6, 3))
+        >>> tempalign.explain("subsequence_matches", x, y, implementation=("native", "xla"))
         'subsequence_matches runs on xla: native: it finds values and paths, not matches.'
     """
     while isinstance(function, functools.partial):

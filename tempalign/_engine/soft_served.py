@@ -166,7 +166,11 @@ def _alignment(
     found, *entropies, visits = _find(static, given, fixed, CELLS | 4 * entropy)
     visits = nan_inside(visits, found, fixed.lengths)
     nothing = jnp.full_like(found, jnp.nan)
-    return found, visits, jnp.where(jnp.isfinite(found), entropies[0] if entropy else nothing, nothing)
+    return (
+        found,
+        visits,
+        jnp.where(jnp.isfinite(found), entropies[0] if entropy else nothing, nothing),
+    )
 
 
 @in_our_modes
