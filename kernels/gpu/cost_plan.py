@@ -16,12 +16,14 @@ class Form(NamedTuple):
     Attributes:
         block: rows and columns of a lane.
         lanes: of a program: how many there are below each other, and beside.
+        ahead: words that a lane reads before it needs them.
         programs: that a multiprocessor has registers for.
-        cycles: of a turn of the loop, on a multiprocessor with so many programs.
+        cycles: of a stretch of words, on a multiprocessor with so many programs.
     """
 
     block: tuple[int, int]
     lanes: tuple[int, int]
+    ahead: int
     programs: int
     cycles: int
 
@@ -47,18 +49,18 @@ class Plan(NamedTuple):
     Attributes:
         bands: rows of tiles.
         across: tiles in a row.
-        turns: of the loop that make a whole sum.
+        stretches: of features that make a whole sum.
         whole_bands: rows of tiles that are not divided.
         parts: of the sums of the others.
-        part_turns: of a part; the last may have fewer.
+        part_stretches: of a part; the last may have fewer.
     """
 
     bands: int
     across: int
-    turns: int
+    stretches: int
     whole_bands: int
     parts: int
-    part_turns: int
+    part_stretches: int
 
     @property
     def whole(self) -> int:
@@ -84,15 +86,15 @@ class Plan(NamedTuple):
         """How long it takes, roughly."""
         slots = form.programs * cores
         waves = -(-self.whole // slots), -(-self.divided * self.parts // slots)
-        turns = waves[0] * self.turns + waves[1] * self.part_turns
-        total = float(sum(waves) * _PROGRAM + turns * form.cycles)
+        stretches = waves[0] * self.stretches + waves[1] * self.part_stretches
+        total = float(sum(waves) * _PROGRAM + stretches * form.cycles)
         if self.parts > 1:
             tiles = self.programs + self.whole  # those not divided are copied
             total += _ADDITION + 4 * tiles * form.tile[0] * form.tile[1] * _BYTE
         return total
 
 
-def plan(form: Form, tiles: tuple[int, int], turns: int, cores: int) -> Plan:
+def plan(form: Form, tiles: tuple[int, int], stretches: int, cores: int) -> Plan:
     """The fastest way to share out the work.
 
     A multiprocessor holds few programs, and all of them take equally long. So the card is full for
@@ -105,18 +107,18 @@ def plan(form: Form, tiles: tuple[int, int], turns: int, cores: int) -> Plan:
     Args:
         form: what a program computes.
         tiles: rows of tiles, and tiles in a row.
-        turns: of the loop, for all features.
+        stretches: of features, which are not divided.
         cores: multiprocessors of the card.
     """
     bands, across = tiles
     full = bands * across // (form.programs * cores) * form.programs * cores  # in full waves
 
     def ways() -> Iterator[Plan]:
-        yield Plan(bands, across, turns, bands, 1, turns)
+        yield Plan(bands, across, stretches, bands, 1, stretches)
         for whole_bands in {0, full // across} - {bands}:
-            for parts in range(2, min(_MOST_PARTS, turns) + 1):
-                part_turns = -(-turns // parts)
-                parts = -(-turns // part_turns)  # none is empty
-                yield Plan(bands, across, turns, whole_bands, parts, part_turns)
+            for parts in range(2, min(_MOST_PARTS, stretches) + 1):
+                part_stretches = -(-stretches // parts)
+                parts = -(-stretches // part_stretches)  # none is empty
+                yield Plan(bands, across, stretches, whole_bands, parts, part_stretches)
 
     return min(ways(), key=lambda way: way.cycles(form, cores))
