@@ -129,9 +129,7 @@ def _scaled_weight(weight: Array, size: int) -> tuple[Array, Array]:
     return weight / scale[:, None], jnp.pad(scale, (0, size - scale.shape[0]))
 
 
-def _kernel(
-    rows_ref, columns_ref, *other_refs, form: Form, how: Plan, half: bool, interpret: bool
-):
+def _kernel(rows_ref, columns_ref, *other_refs, form: Form, how: Plan, half: bool, interpret: bool):
     """`other_refs`: scales, in float16 form only, and costs. Sums of a block: column by column."""
     *scale_refs, cost_ref = other_refs
     tile_row, tile_column, part, stretches = _task(how)
