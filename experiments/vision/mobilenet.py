@@ -5,9 +5,10 @@ into the convolutions. The weights in `experiments/data/mobilenet_v2.npz` are to
 on ImageNet, as float16; other weights of the same architecture are read from a `torch.save` file.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jax import lax
 from experiments.shared.errors import MissingFileError, UserError
 from experiments.shared.progress import progress
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
+
+T = TypeVar("T")
 
 WEIGHTS_FILE = Path(__file__).resolve().parents[1] / "data" / "mobilenet_v2.npz"
 NUM_FEATURES = 1280
@@ -136,24 +139,55 @@ class MobileNet:
 
 @jax.jit
 def _encode(layers: tuple[Layer, ...], images: jax.Array) -> jax.Array:
-    remaining = iter(layers)
-    x = (images - _everywhere(jnp.asarray(_MEAN))) / _everywhere(jnp.asarray(_STD))
-    first = next(remaining)
-    x = lax.conv_general_dilated(
-        x, first.kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    x = _relu6(x + _everywhere(first.bias))
-    for expansion, channels, blocks, stride in _STAGES:
-        for block in range(blocks):
-            before = x
-            if expansion != 1:
-                x = _relu6(_pointwise(x, next(remaining)))
-            x = _relu6(_depthwise(x, next(remaining), stride if block == 0 else 1))
-            x = _pointwise(x, next(remaining))
-            if block and before.shape[-1] == channels:
-                x = x + before
-    x = _relu6(_pointwise(x, next(remaining)))
+    x = normalised(images)
+    for number, of_stage in enumerate(by_stage(layers)):
+        x = run_stage(number, of_stage, x)
     return jnp.mean(x, axis=(1, 2))
+
+
+def normalised(images: jax.Array) -> jax.Array:
+    """Images ``[N, H, W, 3]`` in [0, 1] as networks that were trained on ImageNet want them."""
+    return (images - _everywhere(jnp.asarray(_MEAN))) / _everywhere(jnp.asarray(_STD))
+
+
+def by_stage(layers: Sequence[T]) -> list[Sequence[T]]:
+    """Returns the 52 layers in nine groups: the stem, the stages of Table 2, the last layer."""
+    ends = [1]
+    for expansion, _, blocks, _ in _STAGES:
+        ends.append(ends[-1] + blocks * (2 + (expansion != 1)))
+    return [layers[a:b] for a, b in zip([0, *ends], [*ends, len(layers)], strict=True)]
+
+
+def run_stage(number: int, layers: Sequence[Layer], x: jax.Array) -> jax.Array:
+    """Runs one of the nine groups of `by_stage`.
+
+    Args:
+        number: which one.
+        layers: its own.
+        x: ``[N, H, W, in]`` of the layers' dtype; for the first normalised images.
+
+    Returns:
+        ``[N, H', W', out]``.
+    """
+    remaining = iter(layers)
+    if number == 0:
+        first = next(remaining)
+        x = lax.conv_general_dilated(
+            x, first.kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return _relu6(x + _everywhere(first.bias))
+    if number > len(_STAGES):
+        return _relu6(_pointwise(x, next(remaining)))
+    expansion, channels, blocks, stride = _STAGES[number - 1]
+    for block in range(blocks):
+        before = x
+        if expansion != 1:
+            x = _relu6(_pointwise(x, next(remaining)))
+        x = _relu6(_depthwise(x, next(remaining), stride if block == 0 else 1))
+        x = _pointwise(x, next(remaining))
+        if block and before.shape[-1] == channels:
+            x = x + before
+    return x
 
 
 def _everywhere(channels: jax.Array) -> jax.Array:
@@ -237,8 +271,8 @@ def _read_npz(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     return _checked(layers, path)
 
 
-def _checked(layers: list, path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The layers, if their shapes are those of the architecture."""
+def kernel_shapes() -> list[tuple[int, ...]]:
+    """Returns the shapes of all kernels in the order that they are run, see `Layer`."""
     expected: list[tuple[int, ...]] = [(3, 3, 3, 32)]
     before = 32
     for expansion, channels, blocks, _ in _STAGES:
@@ -246,7 +280,12 @@ def _checked(layers: list, path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
             wide = before * expansion
             expected += [(before, wide)] * (expansion != 1) + [(3, 3, wide), (wide, channels)]
             before = channels
-    expected.append((before, NUM_FEATURES))
+    return [*expected, (before, NUM_FEATURES)]
+
+
+def _checked(layers: list, path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The layers, if their shapes are those of the architecture."""
+    expected = kernel_shapes()
     for index, ((kernel, bias), shape) in enumerate(zip(layers, expected, strict=True)):
         if kernel.shape != shape or bias.shape != shape[-1:]:
             raise UserError(
