@@ -70,6 +70,11 @@ class Meta(Generic[S]):
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {name: split for name, split in splits.items() if split is not None}
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a report says of the samples besides, by heading."""
+        return {}
+
     def identity_of(self, digests: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """What tells the data from every other, of JSON's types; not where it lies.
 
@@ -111,6 +116,12 @@ class MetaData(Meta[MetaSplit]):
     def num_features(self) -> int:
         """Features of a frame."""
         return self.test.features.shape[-1]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a report says of the features."""
+        segments = self.test.features.shape[1]
+        return {"Features": f"{segments} segments of {self.num_features:,} features"}
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One frame of each equal part of a video, chosen while it is decoded, and cut as training wants it.
+"""One frame of each equal part of a video, chosen while it is decoded, and cut for training.
 
 This is the sampling of TSN (Wang et al., "Temporal Segment Networks", ECCV 2016): a video of T
 frames is divided into equal segments; training takes a random frame of each, testing the middle
@@ -189,10 +189,7 @@ def random_view(
         return center_view(scaled, side)._replace(flip=mirrored)
     if crop == "multiscale":
         pairs = [
-            (a, b)
-            for i, a in enumerate(_SCALES)
-            for j, b in enumerate(_SCALES)
-            if abs(i - j) <= 1
+            (a, b) for i, a in enumerate(_SCALES) for j, b in enumerate(_SCALES) if abs(i - j) <= 1
         ]
         height, width = (int(scaled * scale) for scale in pairs[int(u[0] * len(pairs))])
         down, right = _PLACES[int(u[1] * len(_PLACES))]
