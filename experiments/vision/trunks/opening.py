@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.shared.errors import UserError
-from experiments.vision.trunks import mobilenet_v2
+from experiments.shared.fingerprint import Digests, encoder_identity
+from experiments.vision.mobilenet import WEIGHTS_FILE
+from experiments.vision.trunks import mobilenet_v2, resnet50, vit_b16
+from experiments.vision.trunks.foreign import open_foreign
 from experiments.vision.trunks.trunk import Trunk
 
 RANDOM = "random"
@@ -41,9 +44,11 @@ def open_trunk(
     """Opens a trunk by its name.
 
     Args:
-        name: `mobilenet_v2`, whose weights come with this repository.
-        weights: a local file of weights; "random": made from the seed; empty: those that come with
-            this repository where there are some, else random ones.
+        name: `mobilenet_v2`, whose weights come with this repository; `resnet50`; `vit_b16`; or
+            MODULE:FACTORY, see `experiments.vision.trunks.foreign`.
+        weights: a local file of torchvision's weights of that architecture (.pth, .safetensors or
+            .npz, with torchvision's names); "random": made from the seed; empty: those that come
+            with this repository where there are some, else random ones.
         seed: of random weights.
         precision: what it computes in, see `Trunk`.
         remat: see `Trunk`.
@@ -53,20 +58,66 @@ def open_trunk(
         UserError: an unknown name (it lists what is allowed), or weights that are damaged or of
             another architecture.
     """
+    if all(name.partition(":")):
+        return open_foreign(name, weights=weights, seed=seed, precision=precision, remat=remat)
     if name not in _OPENERS:
         raise UserError(f"{name}: no such model; allowed: {', '.join((*NAMES, *FORMS))}")
     return _OPENERS[name](TrunkWish(name, weights, seed, precision, remat))
+
+
+def trunk_identity(name: str, weights: str, digests: Digests) -> dict[str, str]:
+    """Returns what tells a trunk's first weights from all others, but for the seed.
+
+    Args:
+        name: as for `open_trunk`; of MODULE:FACTORY the source counts.
+        weights: likewise.
+        digests: what is known of files.
+
+    Returns:
+        Of JSON's types.
+
+    Raises:
+        MissingFileError: the weights are not there.
+        UserError: there is no such module.
+    """
+    path: Path | None = Path(weights).expanduser()
+    if weights == RANDOM or not (weights or name == "mobilenet_v2"):
+        return encoder_identity(name, digests) | {"weights": RANDOM}
+    if not weights:
+        path = WEIGHTS_FILE
+    elif ":" in name and not Path(weights).is_file():
+        return encoder_identity(name, digests) | {"weights": weights}  # what they are, it knows
+    return encoder_identity(name, digests, path)
 
 
 def _mobilenet_v2(wish: TrunkWish) -> Trunk:
     if wish.weights == RANDOM:
         layers = mobilenet_v2.random_layers(wish.seed)
     else:
-        path = Path(wish.weights).expanduser() if wish.weights else None
-        layers = list(mobilenet_v2.stored_layers(path))
+        layers = list(mobilenet_v2.stored_layers(_path(wish)))
     return mobilenet_v2.MobileNetV2(layers, precision=wish.precision, remat=wish.remat)
 
 
-_OPENERS: dict[str, Callable[[TrunkWish], Trunk]] = {"mobilenet_v2": _mobilenet_v2}
+def _resnet50(wish: TrunkWish) -> Trunk:
+    path = _path(wish)
+    made = resnet50.random_layers(wish.seed) if path is None else resnet50.stored_layers(path)
+    return resnet50.ResNet50(made, precision=wish.precision, remat=wish.remat)
+
+
+def _vit_b16(wish: TrunkWish) -> Trunk:
+    path = _path(wish)
+    made = vit_b16.random_tensors(wish.seed) if path is None else vit_b16.stored_tensors(path)
+    return vit_b16.ViTB16(made, precision=wish.precision, remat=wish.remat)
+
+
+def _path(wish: TrunkWish) -> Path | None:
+    return Path(wish.weights).expanduser() if wish.weights not in ("", RANDOM) else None
+
+
+_OPENERS: dict[str, Callable[[TrunkWish], Trunk]] = {
+    "mobilenet_v2": _mobilenet_v2,
+    "resnet50": _resnet50,
+    "vit_b16": _vit_b16,
+}
 NAMES = tuple(_OPENERS)
-FORMS: tuple[str, ...] = ()
+FORMS = ("MODULE:FACTORY",)
