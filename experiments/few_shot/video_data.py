@@ -23,11 +23,9 @@ from experiments.few_shot.sampling import Classes, sample_episodes
 from experiments.few_shot.settings import Settings
 from experiments.shared.csv_index import SPLITS, Row, read_rows
 from experiments.shared.errors import UserError, raise_all
-from experiments.shared.fingerprint import Digests, encoder_identity
+from experiments.shared.fingerprint import Digests
 from experiments.shared.labels import number_labels
-from experiments.vision.mobilenet import WEIGHTS_FILE
-from experiments.vision.trunks import Trunk, open_trunk
-from experiments.vision.trunks.opening import RANDOM
+from experiments.vision.trunks import Trunk, open_trunk, trunk_identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ class VideoData(Meta[VideoSplit]):
             UserError: a file cannot be read, or was changed.
         """
         files = {name: digests.of_files(one.clips.paths) for name, one in self.splits.items()}
-        return self.identity_of(files) | {"trunk": trunk_identity(settings, digests)}
+        return self.identity_of(files) | {"trunk": job_trunk_identity(settings, digests)}
 
 
 def load_videos(settings: Settings) -> VideoData:
@@ -172,18 +170,21 @@ def open_job_trunk(settings: Settings, *, seed: int, weights: str | None = None)
         raise UserError(f"--trunk={settings.trunk}: {error}") from error
 
 
-def trunk_identity(settings: Settings, digests: Digests) -> dict[str, str]:
-    """What tells a trunk from every other, of JSON's types: name, code and weights.
+def job_trunk_identity(
+    settings: Settings, digests: Digests, weights: str | None = None
+) -> dict[str, str]:
+    """What tells a trunk from every other, of JSON's types.
+
+    Args:
+        settings: say which.
+        digests: what is known of files.
+        weights: in place of those of the settings.
 
     Raises:
         UserError: a file is not there.
     """
-    weights: Path | str | None = settings.trunk_weights or None
-    if weights is None and settings.trunk == "mobilenet_v2":
-        weights = WEIGHTS_FILE
-    named = {"weights": RANDOM} if weights == RANDOM else {}
-    found = encoder_identity(settings.trunk, digests, None if named else weights)
-    return found | named
+    named = settings.trunk_weights if weights is None else weights
+    return trunk_identity(settings.trunk, named, digests)
 
 
 def training_pictures(
