@@ -19,9 +19,7 @@ def is_video(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES
 
 
-def sequences_or_videos(
-    request: JobOptions, sequences: Sequence[str]
-) -> list[tuple[str, Path]]:
+def sequences_or_videos(request: JobOptions, sequences: Sequence[str]) -> list[tuple[str, Path]]:
     """What `--predict` names: (id, file); of a folder the sequences, and videos where it has none.
 
     Args:
@@ -93,9 +91,7 @@ def tell(
         more = f"\n... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         told.append("\n".join(lines[:_SHOWN]) + more)
     if failed:
-        path = write_scores(
-            folder / "predicted_failed.csv", ("id", "reason"), list(failed.items())
-        )
+        path = write_scores(folder / "predicted_failed.csv", ("id", "reason"), list(failed.items()))
         told.append(f"{len(failed)} of {num_videos} videos could not be used, see {path}")
     return told
 

@@ -358,7 +358,8 @@ def _trunk_note(settings: Settings) -> str:
     return (
         f"Features are those of --trunk={settings.trunk}, which {trained}; untrained features are "
         f"the trunk's before that. Training sees a random frame of each segment, cut by "
-        f"--train_crop={settings.train_crop}, {flip}; testing the middle frame and the middle of it."
+        f"--train_crop={settings.train_crop}, {flip}; testing the middle frame, and of that the "
+        "middle."
     )
 
 

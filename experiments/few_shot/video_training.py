@@ -167,10 +167,11 @@ class Parts:
             )
         except UserError as error:
             raise UserError(f"--trunk_stages={settings.trunk_stages}: {error}") from error
-        divided: tuple[Any, Any, Any] = nnx.split(model, chosen, ...)  # type: ignore[misc]
-        self.graphdef: nnx.GraphDef = divided[0]
-        self.params: Params = nnx.to_pure_dict(divided[1])
-        self.frozen: Params = nnx.to_pure_dict(divided[2])
+        self.graphdef: nnx.GraphDef
+        self.graphdef, *states = nnx.split(model, chosen, ...)
+        self.params: Params
+        self.frozen: Params
+        self.params, self.frozen = map(nnx.to_pure_dict, states)
 
     def features(self, params: Params, pictures: np.ndarray) -> np.ndarray:
         """Features ``[N, T, F]`` of pictures uint8 ``[N, T, side, side, 3]``."""
