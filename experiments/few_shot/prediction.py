@@ -135,7 +135,7 @@ class _Supports:
         for shots in np.unique(counts):  # classes of as many samples are compared together
             chosen = np.flatnonzero(counts == shots)
             support = np.stack(
-                [np.stack([one.features for one in self.of_class[k]]) for k in chosen]
+                [np.stack([one.features for one in self.of_class[k]]) for k in chosen.tolist()]
             )
             found[chosen] = _logits(head, query[None], support)[0]
         return found
