@@ -117,7 +117,8 @@ def load_videos(settings: Settings) -> VideoData:
             f"{path}: videos that cannot be used (mend the list, or leave them out by --skip_bad)",
         )
     if failures:
-        notes.append(f"{len(failures)} videos cannot be decoded and are left out, see failed.csv")
+        videos = "video is" if len(failures) == 1 else "videos are"
+        notes.append(f"{len(failures)} {videos} left out, see failed.csv")
     made = {}
     for split, of_class in chosen.items():
         first, kept = 0, {}
@@ -232,7 +233,7 @@ def training_pictures(
         iterator.close()
 
 
-def tested_pictures(
+def middle_pictures(
     split: VideoSplit, settings: Settings
 ) -> Generator[tuple[int, np.ndarray], None, None]:
     """Reads what testing sees of all videos of a split, in their order, by threads.

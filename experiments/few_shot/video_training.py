@@ -25,8 +25,8 @@ from experiments.few_shot.training import (
 from experiments.few_shot.video_data import (
     VideoData,
     VideoSplit,
+    middle_pictures,
     open_job_trunk,
-    tested_pictures,
     training_pictures,
 )
 from experiments.shared.errors import UserError
@@ -191,7 +191,7 @@ class Parts:
         params = jax.tree.map(jnp.asarray, params)
         found = []
         bar = progress(total=len(split.ids), desc="videos through the trunk", unit="video")
-        with contextlib.closing(tested_pictures(split, settings)) as batches:
+        with contextlib.closing(middle_pictures(split, settings)) as batches:
             for count, pictures in batches:
                 found.append(self.features(params, pictures)[:count])
                 bar.update(count)
