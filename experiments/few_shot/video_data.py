@@ -226,11 +226,7 @@ def training_pictures(
     source = grain.MapDataset.range(rows.size).map(read)
     ahead = max(settings.num_threads, episodes * videos)
     options = grain.ReadOptions(num_threads=settings.num_threads, prefetch_buffer_size=ahead)
-    iterator = iter(source.to_iter_dataset(options).batch(episodes * videos, batch_fn=stack))
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
+    return _closing(source.to_iter_dataset(options).batch(episodes * videos, batch_fn=stack))
 
 
 def middle_pictures(
@@ -252,7 +248,12 @@ def middle_pictures(
     source = grain.MapDataset.range(len(split.ids)).map(split.clips.tested)
     ahead = max(settings.num_threads, count)
     options = grain.ReadOptions(num_threads=settings.num_threads, prefetch_buffer_size=ahead)
-    iterator = iter(source.to_iter_dataset(options).batch(count, batch_fn=stack))
+    return _closing(source.to_iter_dataset(options).batch(count, batch_fn=stack))
+
+
+def _closing(batches: grain.IterDataset) -> Generator[Any, None, None]:
+    """Iterates, and ends the reading threads also where the caller stops early."""
+    iterator = iter(batches)
     try:
         yield from iterator
     finally:
