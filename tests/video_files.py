@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av
+import numpy as np
 
 
 def write_video(
@@ -24,6 +25,25 @@ def write_video(
             if stamps is not None:
                 stream.codec_context.time_base = frame.time_base = Fraction(1, 100)
                 frame.pts = stamps[number]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_grey(path, frames, *, pixels="gray16le", rate=5):
+    """Writes whole numbers [T, H, W] as they are, without loss; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=rate)
+        stream.height, stream.width = frames.shape[1:]
+        stream.pix_fmt = pixels
+        for number, picture in enumerate(frames):
+            frame = av.VideoFrame(picture.shape[1], picture.shape[0], pixels)
+            dtype = np.uint8 if pixels == "gray" else np.uint16
+            rows = np.zeros((len(picture), frame.planes[0].line_size // dtype().itemsize), dtype)
+            rows[:, : picture.shape[1]] = picture
+            frame.planes[0].update(rows.tobytes())
+            frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

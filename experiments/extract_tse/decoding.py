@@ -17,7 +17,14 @@ import numpy as np
 
 from experiments.extract_tse.windows import Plan, Windows
 from experiments.shared.errors import UserError
-from experiments.vision.video import Frame, Header, count_packets, read_header, stream_video
+from experiments.vision.video import (
+    Frame,
+    Header,
+    TrueLength,
+    count_packets,
+    read_header,
+    stream_video,
+)
 
 _MESSAGE_BYTES = 4_000_000
 _WHOLE = 0.9  # of what a header names: a few frames less are common, and no harm
@@ -132,20 +139,14 @@ def _decode(task: Task) -> Iterator[Message]:
     length = count_packets(task.path)  # raises for what is no video
     source = source_of(task.path)
     header = read_header(task.path)
-    tried: list[int] = []
-    while length not in tried:
-        tried.append(length)
-        if length:
-            yield from clock.without(Begin(length))
-        seconds = yield from _windows(task, length, clock)
+    known = TrueLength(task.path, length)
+    while True:
+        if known.length:
+            yield from clock.without(Begin(known.length))
+        seconds = yield from _windows(task, known.length, clock)
         # The packets are nearly always as many as the frames; where not, the plan was wrong.
-        length, expected = len(seconds), length
-        if not length:
-            raise UserError(f"{task.path}: holds no frame of video")
-        if length == expected:
+        if known.agrees(len(seconds)):
             break
-    else:
-        raise UserError(f"{task.path}: has another number of frames each time, {tried}")
     if os.stat(task.path).st_mtime_ns != source.mtime_ns:
         raise UserError(f"{task.path}: was changed while it was read")
     stamps, notes = _stamps(seconds, header.rate)

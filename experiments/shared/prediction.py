@@ -104,7 +104,9 @@ def _checkpoints(folder: Path, name: str) -> Path:
     return folder / "checkpoints" / name
 
 
-def predict_inputs(request: JobOptions, suffixes: Sequence[str]) -> list[tuple[str, Path]]:
+def predict_inputs(
+    request: JobOptions, suffixes: Sequence[str], *, folders: bool = False
+) -> list[tuple[str, Path]]:
     """Returns what `--predict` names: (id, file) of one file or of many.
 
     Args:
@@ -112,6 +114,7 @@ def predict_inputs(request: JobOptions, suffixes: Sequence[str]) -> list[tuple[s
             with the column path, relative to it, and optionally id. Those paths lead out of its
             folder only with `outside_paths`.
         suffixes: of the files to take from a folder, such as ".npy".
+        folders: whether a row of the CSV file may name a folder.
 
     Raises:
         MissingFileError: it is not there, or a folder without such files.
@@ -133,6 +136,7 @@ def predict_inputs(request: JobOptions, suffixes: Sequence[str]) -> list[tuple[s
         optional=("id",),
         splits=False,
         files="path",
+        must_exist=not folders,
         outside_paths=request.outside_paths,
     )
     return [(row["id"] or row["path"], row.path) for row in rows if row.path]

@@ -22,18 +22,17 @@ from experiments.shared.fingerprint import (
 from experiments.shared.labels import lonely_classes, number_labels
 from experiments.shared.progress import progress
 from experiments.time_layer import camera
+from experiments.time_layer.reading import digests_of, in_channels, read_video, refuse_missing
 from experiments.time_layer.settings import Settings
-from experiments.vision.video import sampled_video
 
 INDEX = "videos.csv"
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 class Batch(NamedTuple):
     """Videos of one size.
 
     Attributes:
-        videos: uint8 ``[B, S, H, W, channels]``.
+        videos: ``[B, S, H, W, channels]``, uint8; uint16 of measured depth.
         lengths: int32 ``[B]``, true frames.
         labels: int32 ``[B]``.
         valid: float32 ``[B]``, 0 for the filler of the last batch.
@@ -70,7 +69,7 @@ class Split:
         return len(self.labels)
 
     def read(self, row: int) -> np.ndarray:
-        """Returns one video, uint8 ``[T, H, W, channels]`` with T at most `source_frames`.
+        """Returns one video ``[T, H, W, channels]`` with T at most `source_frames`.
 
         Raises:
             UserError: it does not decode, or has fewer frames than `min_frames`.
@@ -133,7 +132,7 @@ def identity(dataset: VideoDataset, digests: Digests) -> dict[str, Any]:
     """
     if not dataset.made_of:
         parts = {
-            name: Content(split.ids, split.labels, digests.of_files(split.paths))
+            name: Content(split.ids, split.labels, digests_of(split.paths, digests))
             for name, split in dataset.splits.items()
         }
         return dataset_identity(parts, dataset.class_names)
@@ -193,24 +192,11 @@ def check_readable(dataset: VideoDataset) -> None:
     raise_all(errors, dataset.name)
 
 
-def read_video(path: Path, settings: Settings) -> np.ndarray:
-    """Decodes the frames of a video that are kept, uint8 ``[T, side, side, channels]``.
-
-    Raises:
-        UserError: it does not decode, or has fewer frames than `min_frames`.
-    """
-    video, total = sampled_video(path, settings.source_frames, size=settings.size)
-    if total < settings.min_frames:
-        raise UserError(
-            f"{path}: has {total} frames, fewer than --min_frames={settings.min_frames}"
-        )
-    return _channels(video, settings)
-
-
 def _batch(split: Split, batch_size: int, read: Sequence[tuple[int, np.ndarray]]) -> Batch:
     settings = split.settings
     shape = (batch_size, settings.source_frames, *settings.size, settings.channels)
-    videos, lengths = np.zeros(shape, np.uint8), np.ones(batch_size, np.int32)
+    dtype = np.uint16 if settings.limits else np.uint8
+    videos, lengths = np.zeros(shape, dtype), np.ones(batch_size, np.int32)
     for index, (_, video) in enumerate(read):
         videos[index, : len(video)], lengths[index] = video, len(video)
     filler = (0, batch_size - len(read))
@@ -228,7 +214,7 @@ def _attempt(path: Path, settings: Settings) -> Exception | None:
 
 
 def _camera(settings: Settings) -> VideoDataset:
-    frames = {name: _channels(camera.clip_frames(name), settings) for name in camera.CLIPS}
+    frames = {name: in_channels(camera.clip_frames(name), settings) for name in camera.CLIPS}
     made_of = {"frames": digest_json({name: digest_array(clip) for name, clip in frames.items()})}
     tested = frames.pop(settings.test_clip)
     make = partial(camera.make_moves, num_frames=settings.source_frames, side=settings.side)
@@ -276,8 +262,10 @@ def _folder(settings: Settings) -> VideoDataset:
         index,
         required=("path", "label", "split"),
         files="path",
+        must_exist=settings.limits is None,  # one of depth may be a folder
         outside_paths=settings.outside_paths,
     )
+    refuse_missing([row.path for row in rows if row.path], str(index))
     names, labels = number_labels([row["label"] for row in rows], what=str(index))
     of_split = np.array([row["split"] for row in rows])
     evaluated = evaluated_split(of_split)
@@ -311,9 +299,3 @@ def _folder(settings: Settings) -> VideoDataset:
         note=". ".join(note for note in notes if note),
         made_of={},
     )
-
-
-def _channels(video: np.ndarray, settings: Settings) -> np.ndarray:
-    if settings.input == "rgb":
-        return video
-    return np.round(video @ _LUMINANCE).astype(np.uint8)[..., None]

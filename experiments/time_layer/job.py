@@ -7,10 +7,12 @@ from experiments.shared import command
 from experiments.shared.fingerprint import Digests
 from experiments.shared.job import Workspace, run_job
 from experiments.time_layer.dataset import VideoDataset, check_readable, identity, load
+from experiments.time_layer.models import check_classifier
 from experiments.time_layer.prediction import predict
 from experiments.time_layer.report import write_report
 from experiments.time_layer.settings import Settings
 from experiments.time_layer.training import RunResult, TimeLayerRun, methods, num_bytes
+from experiments.vision.trunks import trunk_identity
 
 
 def main(description: str | None, argv: Sequence[str] | None = None) -> NoReturn:
@@ -33,6 +35,7 @@ def run(settings: Settings) -> str:
 
 
 def _load(settings: Settings) -> VideoDataset:
+    check_classifier(settings)
     dataset = load(settings)
     if settings.check_data:
         check_readable(dataset)
@@ -40,8 +43,10 @@ def _load(settings: Settings) -> VideoDataset:
 
 
 def _identify(dataset: VideoDataset, settings: Settings, digests: Digests) -> Mapping[str, Any]:
-    del settings
-    return identity(dataset, digests)
+    found = identity(dataset, digests)
+    if settings.has_trunk:
+        found["trunk"] = trunk_identity(settings.model, settings.weights, digests)
+    return found
 
 
 def _work(dataset: VideoDataset, settings: Settings, workspace: Workspace) -> str:

@@ -1,10 +1,16 @@
-"""Small spatial classifiers: images in, scores out."""
+"""Spatial classifiers: images in, scores out."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from experiments.shared.errors import UserError
 from experiments.time_layer.settings import VIT_PATCHES, Settings
+from experiments.vision.depth import FARTHEST
+from experiments.vision.trunks import NAMES, RANDOM, Trunk, open_trunk, trained_filter
 
 _DEPTH = 3  # its blocks
 _HEADS = 4
@@ -86,11 +92,126 @@ class _Block(nnx.Module):
         return x + self.narrow(nnx.gelu(self.wide(self.norms[1](x))))
 
 
-def make_classifier(settings: Settings, classes: int, seed: int) -> nnx.Module:
-    """Returns the classifier that the settings name, with random weights."""
-    kind = SmallResNet if settings.model == "resnet" else SmallViT
+class TrunkClassifier(nnx.Module):
+    """A trunk and a linear layer on its features, or on all places of its last map of them."""
+
+    def __init__(self, trunk: Trunk, side: int, places: bool, classes: int, *, rngs: nnx.Rngs):
+        """Takes the trunk and makes random weights of the linear layer.
+
+        Raises:
+            UserError: all places of a trunk that has no map of features.
+        """
+        self.trunk, self.places = trunk, places
+        images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+        num_features = trunk.num_features
+        if places:
+            found = (
+                nnx.eval_shape(lambda one, x: one.maps(x), trunk, images) if trunk.stages else None
+            )
+            if found is None or len(found.shape) != 4:
+                raise UserError("--pooling=places: this --model has no map of features, only mean")
+            num_features = found.size
+        self.scores = nnx.Linear(num_features, classes, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Scores ``[B, classes]`` of images ``[B, side, side, channels]``, 0 to 255."""
+        x = images.astype(jnp.float32) / 255
+        if x.shape[-1] == 1:
+            x = jnp.tile(x, (1, 1, 1, 3))
+        if not self.places:
+            return self.scores(self.trunk(x))
+        maps = self.trunk.maps(x).astype(jnp.float32)
+        return self.scores(maps.reshape(maps.shape[0], -1))
+
+
+class DepthClassifier(nnx.Module):
+    """A classifier of grids of depth, in which holes were not mixed with what was measured.
+
+    The TIME layer, which knows nothing of holes, scales depth and where it was measured alike; the
+    one by the other is the mean over what was measured.
+    """
+
+    def __init__(self, classifier: nnx.Module):
+        """Takes a classifier of images with one channel."""
+        self.classifier = classifier
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Scores ``[B, classes]`` of images ``[B, side, side, 2]``, see `with_holes`."""
+        depth, measured = jnp.split(images.astype(jnp.float32) / FARTHEST, 2, axis=-1)
+        mean = jnp.where(measured >= 0.5, depth / jnp.maximum(measured, 0.5), 0)
+        inner: Any = self.classifier
+        return inner(255 * mean)
+
+
+def with_holes(videos: jax.Array) -> jax.Array:
+    """Returns videos of depth ``[..., 1]`` with a second channel: where it was measured."""
+    measured = jnp.where(videos > 0, jnp.asarray(FARTHEST, videos.dtype), 0)
+    return jnp.concatenate([videos, measured], axis=-1)
+
+
+def make_classifier(
+    settings: Settings, classes: int, seed: int, *, any_weights: bool = False
+) -> nnx.Module:
+    """Returns the classifier that the settings name, with its first weights.
+
+    Args:
+        settings: of the job.
+        classes: how many scores.
+        seed: of random weights.
+        any_weights: those of a trunk do not matter, as in `nnx.eval_shape`; no file is read.
+
+    Raises:
+        MissingFileError: the weights are not there.
+        UserError: a trunk that cannot be made so; see `open_trunk`.
+    """
     rngs = nnx.Rngs(seed)
-    return kind(settings.side, settings.channels, settings.width, classes, rngs=rngs)
+    made: nnx.Module
+    if settings.has_trunk:
+        ours = settings.model in NAMES
+        trunk = open_trunk(
+            settings.model,
+            weights=RANDOM if any_weights and ours else settings.weights,
+            seed=seed,
+            side=settings.side,
+            precision=settings.precision,
+            remat=settings.remat,
+        )
+        places = settings.pooling == "places"
+        made = TrunkClassifier(trunk, settings.side, places, classes, rngs=rngs)
+    else:
+        kind = SmallResNet if settings.model == "resnet" else SmallViT
+        made = kind(settings.side, settings.channels, settings.width, classes, rngs=rngs)
+    return DepthClassifier(made) if settings.limits else made
+
+
+def check_classifier(settings: Settings) -> None:
+    """Makes a classifier once, so that what is wrong with it is known before the data is read.
+
+    Raises:
+        MissingFileError: the weights are not there.
+        UserError: it cannot be made, see `make_classifier` and `trained_part`.
+    """
+    if settings.has_trunk:
+        trained_part(make_classifier(settings, 2, 0), settings, at=())
+
+
+def trained_part(classifier: nnx.Module, settings: Settings, *, at: tuple[str, ...]) -> Callable:
+    """Returns an nnx filter: which parameters take gradients.
+
+    Args:
+        classifier: as `make_classifier` returns it.
+        settings: of the job.
+        at: where it is in the model that the filter is used on.
+
+    Raises:
+        UserError: more stages are to be trained than there are.
+    """
+    while isinstance(classifier, DepthClassifier):
+        classifier, at = classifier.classifier, (*at, "classifier")
+    if not isinstance(classifier, TrunkClassifier):
+        return trained_filter(classifier, "all")
+    which: Any = settings.trained
+    return trained_filter(classifier.trunk, which, settings.last_stages, at=(*at, "trunk"))
 
 
 def _normalised(images: jax.Array) -> jax.Array:

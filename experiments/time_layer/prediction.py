@@ -4,12 +4,12 @@ import jax
 import numpy as np
 
 from experiments.shared.checkpoints import fill
-from experiments.shared.prediction import open_run, predict_inputs, say_classes
+from experiments.shared.prediction import open_run, say_classes
 from experiments.shared.progress import progress
-from experiments.time_layer.dataset import Batch, read_video
+from experiments.time_layer.dataset import Batch
+from experiments.time_layer.reading import read_video, videos_to_predict
 from experiments.time_layer.settings import Settings
 from experiments.time_layer.training import make_spec, methods, run_name, score_step
-from experiments.vision.video import SUFFIXES
 
 
 def predict(request: Settings) -> str:
@@ -31,11 +31,15 @@ def predict(request: Settings) -> str:
         run_name=run_name,
     )
     chosen = next(one for one in methods(run.settings) if one.key == run.method)
-    spec, params = make_spec(run.settings, chosen, len(run.data["class_names"]))
+    spec, *parts = make_spec(run.settings, chosen, len(run.data["class_names"]), shapes_only=True)
     where = f"{run.folder}, {run.method} seed {run.seed}"
-    params = fill(params, run.arrays, where, below="state.params.")
+    params, frozen = (
+        fill(part, run.arrays, where, below=f"state.{name}.")
+        for part, name in zip(parts, ("params", "frozen"), strict=True)
+    )
     ids, scores, about = [], [], ""
-    for name, file in progress(predict_inputs(request, SUFFIXES), desc="predicting", unit="video"):
+    videos = videos_to_predict(request, run.settings)
+    for name, file in progress(videos, desc="predicting", unit="video"):
         video = read_video(file, run.settings)
         about = f"{len(video)} frames, "
         short = run.settings.source_frames - len(video)
@@ -43,5 +47,5 @@ def predict(request: Settings) -> str:
         ones = np.ones(1, np.int32)
         batch = Batch(padded, len(video) * ones, 0 * ones, ones.astype(np.float32))
         ids.append(name)
-        scores.append(np.asarray(score_step(spec, params, batch))[0])
+        scores.append(np.asarray(score_step(spec, params, frozen, batch))[0])
     return say_classes(run, ids, np.asarray(jax.nn.softmax(np.stack(scores))), about)

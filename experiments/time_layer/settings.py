@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from experiments.shared.errors import UserError
 from experiments.shared.job import JOB, OTHER, JobOptions
 from experiments.shared.options import option
+from experiments.vision.depth import DepthRange
+from experiments.vision.trunks import FORMS, NAMES, PRECISIONS
 
 LAYOUTS = ("camera", "videos")
+INPUTS = ("rgb", "luminance", "depth")
 BASELINES = ("single_frame", "frame_average")
+SMALL_MODELS = ("resnet", "vit")
 VIT_PATCHES = 8  # along each side of the picture
 
 _DATA = "Data"
@@ -39,7 +43,7 @@ class Settings(JobOptions):
         "",
         _DATA,
         "With --layout=videos: a folder with videos.csv (columns path,label,split; split is train, "
-        "val or test).",
+        "val or test). With --input=depth a path may be a folder of numbered PNGs.",
         changes_result=False,
         path=True,
     )
@@ -57,12 +61,29 @@ class Settings(JobOptions):
         "there is a middle one).",
         minimum=1,
     )
-    side: int = option(32, _DATA, "Height and width of frames and grids, in pixels.", minimum=8)
+    side: int = option(
+        32,
+        _DATA,
+        "Height and width of frames and grids, in pixels, divisible by each N of --grids. 224 is "
+        "usual for mobilenet_v2, resnet50 and vit_b16, which were trained on it; it is divisible "
+        "by 1, 2, 4, 7 and 8.",
+        minimum=8,
+    )
     input: str = option(
         "rgb",
         _DATA,
-        "depth: one channel, the luminance, which stands in for the depth map of an RGB-D camera.",
-        choices=("rgb", "depth"),
+        "luminance: one channel, the brightness of ordinary videos. depth: one channel, measured "
+        "distances in videos of one grey channel with up to 16 bits (such as gray16le in FFV1) or "
+        "in folders of numbered PNGs; it needs --depth_range.",
+        choices=INPUTS,
+    )
+    depth_range: tuple[float, ...] = option(
+        (),
+        _DATA,
+        "near,far of --input=depth, in the units of the files, mostly millimetres: distances from "
+        "near to far become 0 to 1, others the nearer end of the two. Where a file has 0 nothing "
+        "was measured: such pixels stay 0 and are left out when pictures are scaled down.",
+        minimum=0,
     )
     test_clip: str = option(
         "carphone",
@@ -95,10 +116,52 @@ class Settings(JobOptions):
     model: str = option(
         "resnet",
         _MODEL,
-        "The spatial classifier: a small residual network, or a small vision transformer.",
-        choices=("resnet", "vit"),
+        "The spatial classifier: resnet or vit, small ones with random weights; or a trunk and a "
+        "linear layer: mobilenet_v2 (its weights come with this repository), resnet50, vit_b16, or "
+        "MODULE:FACTORY, code of your own (see experiments/vision/trunks/foreign.py). Trunks get "
+        "pictures in [0, 1]; one channel is repeated three times.",
     )
-    width: int = option(32, _MODEL, "Channels of its first stage.", minimum=4)
+    width: int = option(32, _MODEL, "Channels of the first stage of resnet and vit.", minimum=4)
+    weights: str = option(
+        "",
+        _MODEL,
+        "First weights of a trunk: a local file of torchvision's (.pth, .safetensors or .npz); "
+        "random; empty: those that come with this repository for mobilenet_v2, random ones else.",
+        changes_result=False,  # what is in the file does, and is part of the job's identity
+        path=True,
+    )
+    trained: str = option(
+        "all",
+        _MODEL,
+        "Which part of a trunk is trained beside the linear layer: all, its last stages, or none.",
+        choices=("all", "last", "none"),
+    )
+    last_stages: int = option(
+        1,
+        _MODEL,
+        "With --trained=last: how many stages (mobilenet_v2 has 9, resnet50 5, vit_b16 13).",
+        minimum=1,
+    )
+    pooling: str = option(
+        "mean",
+        _MODEL,
+        "What the linear layer takes from a trunk. mean: its features, for convolutions the mean "
+        "over the picture, as the trunk is without the TIME layer. places: all places of the last "
+        "map of features, so that it knows where in the grid, which is when, something was seen.",
+        choices=("mean", "places"),
+    )
+    precision: str = option(
+        "float32",
+        _MODEL,
+        "What a trunk computes in. Its parameters, scores and loss are float32 in both.",
+        choices=PRECISIONS,
+    )
+    remat: bool = option(
+        False,
+        _MODEL,
+        "Compute what is inside the stages of a trunk again in the backward pass: it takes about a "
+        "third more time and much less memory.",
+    )
     baselines: tuple[str, ...] = option(
         BASELINES,
         _MODEL,
@@ -185,8 +248,20 @@ class Settings(JobOptions):
         if not self.predict:
             self._check_data()
         self._check_model()
+        self._check_trunk()
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the settings that `to_json` wrote; "depth" without a range was the luminance."""
+        if values.get("input") == "depth" and "depth_range" not in values:
+            values = {**values, "input": "luminance"}
+        return super().from_json(values)
 
     def _check_data(self) -> None:
+        if self.input == "depth":
+            self._check_depth()
+        elif self.depth_range:
+            raise UserError(f"--depth_range: goes with --input=depth, not --input={self.input}")
         if self.layout == "videos" and not self.data_dir:
             raise UserError(
                 "--data_dir: needed with --layout=videos; give the folder of your videos (or "
@@ -197,6 +272,38 @@ class Settings(JobOptions):
                 f"--source_frames={self.source_frames}: must be odd with --layout=camera, because "
                 "the middle frame is where all moves look the same"
             )
+
+    def _check_depth(self) -> None:
+        if not self.depth_range:
+            raise UserError(
+                "--input=depth: are measured distances now, and needs --depth_range=near,far in "
+                "the units of the files, such as 500,4500 of millimetres; what it was before, the "
+                "brightness of ordinary videos, is now written --input=luminance"
+            )
+        if len(self.depth_range) != 2 or self.depth_range[0] >= self.depth_range[1]:
+            shown = ",".join(f"{value:g}" for value in self.depth_range)
+            raise UserError(f"--depth_range={shown}: must be two numbers, near before far")
+        if self.layout == "camera":
+            raise UserError(
+                "--input=depth: nobody measured the depth of the clips of --layout=camera; give "
+                "--input=luminance"
+            )
+
+    def _check_trunk(self) -> None:
+        if self.has_trunk:
+            if not all(self.model.partition(":")) and self.model not in NAMES:
+                allowed = ", ".join((*SMALL_MODELS, *NAMES, *FORMS))
+                raise UserError(f"--model={self.model}: allowed: {allowed}")
+            if self.pooling == "places" and self.model == "vit_b16":
+                raise UserError("--pooling=places: vit_b16 has one token for the whole picture")
+            return
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("weights", "trained", "last_stages", "pooling", "precision", "remat"):
+            if getattr(self, name) != fields[name]:
+                raise UserError(
+                    f"--{name}: goes with a trunk ({', '.join((*NAMES, *FORMS))}), not with "
+                    f"--model={self.model}"
+                )
 
     def _check_model(self) -> None:
         if self.warmup >= 1:
@@ -229,3 +336,13 @@ class Settings(JobOptions):
     def size(self) -> tuple[int, int]:
         """Height and width of frames and grids."""
         return self.side, self.side
+
+    @property
+    def limits(self) -> DepthRange | None:
+        """Which distances are told apart; None where they are not measured."""
+        return DepthRange(*self.depth_range) if self.input == "depth" else None
+
+    @property
+    def has_trunk(self) -> bool:
+        """Whether the classifier is a trunk with a linear layer."""
+        return self.model not in SMALL_MODELS

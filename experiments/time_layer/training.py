@@ -15,7 +15,7 @@ from flax import nnx
 from experiments.shared.optimizers import adamw
 from experiments.shared.run import Advance, Entry, Run, Trained
 from experiments.time_layer.dataset import Batch, Split, VideoDataset, batches
-from experiments.time_layer.models import make_classifier
+from experiments.time_layer.models import make_classifier, trained_part, with_holes
 from experiments.time_layer.settings import Settings
 from tempalign._time_layer import Arrangement
 from tempalign.heads import TimeClassifier
@@ -51,10 +51,17 @@ class Method:
 
 
 class TrainState(NamedTuple):
-    """Everything that training changes."""
+    """Everything that a run is made of.
+
+    Attributes:
+        params: what takes gradients.
+        optimizer: its state.
+        frozen: what stays as it was, so that a checkpoint is whole without the file of weights.
+    """
 
     params: Any
     optimizer: optax.OptState
+    frozen: Any
 
 
 class Snapshot(NamedTuple):
@@ -103,7 +110,7 @@ class RunResult:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the classifier learned."""
+        """How many numbers were learned."""
         return count(self.trained.state.state.params)
 
 
@@ -119,6 +126,7 @@ class StepSpec:
 
     graphdef: nnx.GraphDef
     middle_only: bool
+    has_holes: bool
     learning_rate: float
     weight_decay: float
     warmup_steps: int
@@ -132,13 +140,15 @@ class StepSpec:
         )
         return adamw(rate, weight_decay=self.weight_decay)
 
-    def scores(self, params: Any, batch: Batch) -> jax.Array:
+    def scores(self, params: Any, frozen: Any, batch: Batch) -> jax.Array:
         """Returns the scores ``[B, C]``."""
         videos, lengths = jnp.asarray(batch.videos), jnp.asarray(batch.lengths)
+        if self.has_holes:
+            videos = with_holes(videos)
         if self.middle_only:
             middle = (lengths // 2)[:, None, None, None, None]
             videos, lengths = jnp.take_along_axis(videos, middle, axis=1), jnp.ones_like(lengths)
-        return nnx.merge(self.graphdef, params)(videos, lengths=lengths)
+        return nnx.merge(self.graphdef, params, frozen)(videos, lengths=lengths)
 
 
 @functools.partial(jax.jit, static_argnames="spec", donate_argnames="state")
@@ -150,7 +160,7 @@ def train_step(spec: StepSpec, state: TrainState, batch: Batch) -> tuple[TrainSt
     """
 
     def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
-        scores = spec.scores(params, batch)
+        scores = spec.scores(params, state.frozen, batch)
         losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch.labels)
         right = scores.argmax(-1) == batch.labels
         loss, count = (losses * batch.valid).sum(), batch.valid.sum()
@@ -158,13 +168,14 @@ def train_step(spec: StepSpec, state: TrainState, batch: Batch) -> tuple[TrainSt
 
     (_, sums), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
-    return TrainState(optax.apply_updates(state.params, updates), optimizer), sums
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, optimizer, state.frozen), sums
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def score_step(spec: StepSpec, params: Any, batch: Batch) -> jax.Array:
+def score_step(spec: StepSpec, params: Any, frozen: Any, batch: Batch) -> jax.Array:
     """Returns the scores ``[B, C]`` of a batch."""
-    return spec.scores(params, batch)
+    return spec.scores(params, frozen, batch)
 
 
 class TimeLayerRun(Run[Snapshot]):
@@ -188,13 +199,14 @@ class TimeLayerRun(Run[Snapshot]):
         self.steps = sum(map(len, dataset.splits.values()))
         self._dataset, self._settings, self._seed = dataset, settings, seed
         total = settings.epochs * -(-len(dataset.train) // settings.batch_size)
-        self._spec, self._params = make_spec(
+        self._spec, self._params, self._frozen = make_spec(
             settings, method, len(dataset.class_names), seed=seed, total_steps=total
         )
 
     def start(self) -> Snapshot:
         """Returns the snapshot before the first epoch."""
-        state = TrainState(self._params, self._spec.optimizer.init(self._params))
+        optimizer = self._spec.optimizer.init(self._params)
+        state = TrainState(self._params, optimizer, self._frozen)
         return Snapshot(state, np.zeros(len(self._dataset.test), np.int32))
 
     def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
@@ -219,22 +231,23 @@ class TimeLayerRun(Run[Snapshot]):
         loss, right, valid = sums.tolist()
         entry: Entry = {"loss": loss / valid, "train_accuracy": right / valid}
         if dataset.val is not None:
-            chosen = self._predict(training.params, dataset.val, advance)
+            chosen = self._predict(training, dataset.val, advance)
             entry["val_accuracy"] = float(np.mean(chosen == dataset.val.labels))
-        predictions = self._predict(training.params, dataset.test, advance)
+        predictions = self._predict(training, dataset.test, advance)
         entry["test_accuracy"] = float(np.mean(predictions == dataset.test.labels))
         steps = np.diff(ticks)  # without the first one, which may compile
         entry["step_seconds"] = float(np.median(steps)) if len(steps) else None
         entry |= {"temp_bytes": temp_bytes, "planned_epochs": settings.epochs}
         return Snapshot(training, predictions), entry
 
-    def _predict(self, params: Any, split: Split, advance: Advance) -> np.ndarray:
+    def _predict(self, state: TrainState, split: Split, advance: Advance) -> np.ndarray:
         """The predicted classes of a split, int32 ``[N]``."""
         settings, parts = self._settings, []
         for batch in batches(
             split, settings.batch_size, seed=None, num_threads=settings.num_threads
         ):
-            parts.append(np.asarray(score_step(self._spec, params, batch).argmax(-1)))
+            scores = score_step(self._spec, state.params, state.frozen, batch)
+            parts.append(np.asarray(scores.argmax(-1)))
             advance(settings.batch_size)
         return np.concatenate(parts)[: len(split)].astype(np.int32)
 
@@ -271,36 +284,57 @@ def run_name(settings: Settings, method: str, seed: int) -> str:
 
 
 def make_spec(
-    settings: Settings, method: Method, num_classes: int, *, seed: int = 0, total_steps: int = 1
-) -> tuple[StepSpec, nnx.State]:
-    """Returns what a run compiles for, and its first weights."""
-    head = TimeClassifier(
-        make_classifier(settings, num_classes, seed),
-        method.n,
-        num_frames=method.num_frames,
-        arrangement=method.arrangement,
-        size=settings.size,
-    )
-    graphdef, params = nnx.split(head, nnx.Param)
+    settings: Settings,
+    method: Method,
+    num_classes: int,
+    *,
+    seed: int = 0,
+    total_steps: int = 1,
+    shapes_only: bool = False,
+) -> tuple[StepSpec, nnx.State, nnx.State]:
+    """Returns what a run compiles for, and its first weights: those that are trained, the others.
+
+    Args:
+        settings: of the job.
+        method: of the run.
+        num_classes: in the data.
+        seed: of random weights.
+        total_steps: of the whole run.
+        shapes_only: the weights are shapes alone, and no file of weights is read.
+    """
+
+    def made() -> TimeClassifier:
+        return TimeClassifier(
+            make_classifier(settings, num_classes, seed, any_weights=shapes_only),
+            method.n,
+            num_frames=method.num_frames,
+            arrangement=method.arrangement,
+            size=settings.size,
+        )
+
+    head = nnx.eval_shape(made) if shapes_only else made()
+    trained = trained_part(cast(nnx.Module, head.classifier), settings, at=("classifier",))
+    parts: Any = nnx.split(head, trained, ...)
+    graphdef, params, frozen = parts
     spec = StepSpec(
         graphdef,
         method.middle_only,
+        settings.limits is not None,
         settings.learning_rate,
         settings.weight_decay,
         int(settings.warmup * total_steps),
         total_steps,
     )
-    return spec, params
+    return spec, params, frozen
 
 
 def num_bytes(dataset: VideoDataset, settings: Settings) -> int:
     """Returns about how many bytes the checkpoints of the whole job take at most."""
-    classes = len(dataset.class_names)
-    params = nnx.eval_shape(lambda: nnx.state(make_classifier(settings, classes, 0), nnx.Param))
+    classes, runs = len(dataset.class_names), methods(settings)
+    _, params, frozen = make_spec(settings, runs[-1], classes, shapes_only=True)
     # Weights and two moments of each, and the predictions; one more while one is replaced.
-    checkpoint = 4 * (3 * count(params) + len(dataset.test))
-    runs = len(settings.seeds) * len(methods(settings))
-    return checkpoint * runs * (settings.keep_checkpoints + 1)
+    checkpoint = 4 * (3 * count(params) + count(frozen) + len(dataset.test))
+    return checkpoint * len(settings.seeds) * len(runs) * (settings.keep_checkpoints + 1)
 
 
 def count(params: Any) -> int:

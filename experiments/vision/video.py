@@ -5,8 +5,9 @@ are taken as if they were, transparency is dropped, and of a file with several v
 first is read that is not the cover of a piece of music.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,8 +93,7 @@ def sampled_video(
 
     Args:
         path: any file that FFmpeg reads.
-        count: how many frames to keep, sampled uniformly: of T frames number ``k * T // count``; of
-            fewer frames all.
+        count: how many frames to keep, see `uniform`.
         size: as in `read_video`.
 
     Returns:
@@ -103,21 +103,80 @@ def sampled_video(
         MissingFileError: there is no such file.
         UserError: it does not decode, or has no frame.
     """
-    # The packets, which need no decoding, tell nearly always how many frames there are.
-    total = count_packets(path)
+    stream = partial(stream_video, path, size=size)
+    return picked_frames(path, count_packets(path), partial(uniform, count=count), stream)
+
+
+def uniform(total: int, count: int) -> np.ndarray:
+    """Numbers of `count` frames among `total`: ``k * total // count``; of fewer frames all."""
+    keep = min(total, count)
+    return np.arange(keep) * total // max(keep, 1)
+
+
+def picked_frames(
+    path: Path | str,
+    length: int,
+    choose: Callable[[int], np.ndarray],
+    stream: Callable[..., Iterable[Frame]],
+) -> tuple[np.ndarray, int]:
+    """Goes through a video once and keeps the frames that are chosen by its length.
+
+    No other picture is held, nor converted. Should the video have another number of frames than was
+    thought, they are chosen again, and it is decoded again.
+
+    Args:
+        path: of the video, for messages.
+        length: how many frames it should have.
+        choose: their numbers, by how many there are: at least one, in any order and repeated at
+            will.
+        stream: called with `wanted`, as `stream_video` has it, for all frames.
+
+    Returns:
+        (the pictures ``[K, H, W, C]`` in the order of their numbers, how many frames there are).
+
+    Raises:
+        UserError: it has no frame, or whatever `stream` raises.
+    """
+    known = TrueLength(path, length)
     while True:
-        keep = min(total, count)
-        wanted = set((np.arange(keep) * total // max(keep, 1)).tolist())
-        frames, found = [], 0
-        for frame in stream_video(path, size=size, wanted=wanted):
+        numbers = choose(known.length) if known.length else np.zeros(0, np.int64)
+        kept: dict[int, np.ndarray] = {}
+        found = 0
+        for frame in stream(wanted=set(numbers.tolist())):
             found += 1
             if frame.picture is not None:
-                frames.append(frame.picture)
+                kept[frame.number] = frame.picture
+        if known.agrees(found):
+            return np.stack([kept[number] for number in numbers.tolist()]), found
+
+
+class TrueLength:
+    """How many frames a video has: first as its packets say, which need no decoding, then as found.
+
+    Attributes:
+        length: what to plan with.
+    """
+
+    def __init__(self, path: Path | str, length: int) -> None:
+        """Takes what it should be; the path is for messages."""
+        self.length = length
+        self._path, self._tried = path, [length]
+
+    def agrees(self, found: int) -> bool:
+        """Whether so many frames were found as were planned; else `length` is what was found.
+
+        Raises:
+            UserError: there is none, or another number each time.
+        """
         if not found:
-            raise UserError(f"{path}: holds no frame of video")
-        if found == total:
-            return np.stack(frames), total
-        total = found
+            raise UserError(f"{self._path}: holds no frame of video")
+        if found == self.length:
+            return True
+        if found in self._tried:
+            raise UserError(f"{self._path}: has another number of frames each time, {self._tried}")
+        self.length = found
+        self._tried.append(found)
+        return False
 
 
 def video_frames(
@@ -158,6 +217,39 @@ def stream_video(
         UserError: it does not decode, or has pictures beyond `max_pixels`.
     """
     reformatter = VideoReformatter()
+    return convert_frames(
+        path,
+        lambda frame: _picture(frame, size, crop, reformatter),
+        wanted=wanted,
+        max_pixels=max_pixels,
+        num_threads=num_threads,
+    )
+
+
+def convert_frames(
+    path: Path | str,
+    convert: Callable[[av.VideoFrame], np.ndarray],
+    *,
+    wanted: Container[int] | None = None,
+    max_pixels: int | None = None,
+    num_threads: int | None = None,
+) -> Iterator[Frame]:
+    """Decodes a video frame by frame, as `stream_video` does, with a conversion of your own.
+
+    Args:
+        path: as for `stream_video`, as are those that are not named here.
+        convert: called with PyAV's frames that are wanted, as they are stored.
+        wanted: see there.
+        max_pixels: see there.
+        num_threads: see there.
+
+    Yields:
+        Every frame, in the order that they are shown.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UserError: as for `stream_video`, or what `convert` raises.
+    """
     with _opened(path) as (container, stream):
         if num_threads is not None:
             stream.codec_context.thread_count = num_threads
@@ -168,7 +260,7 @@ def stream_video(
                 _check_pixels(path, frame, max_pixels)
                 picture = None
                 if wanted is None or number in wanted:
-                    picture = _picture(frame, size, crop, reformatter)
+                    picture = convert(frame)
                 yield Frame(number, frame.time, picture)
         except UserError:
             raise

@@ -38,6 +38,7 @@ def open_trunk(
     *,
     weights: str = "",
     seed: int,
+    side: int = 0,
     precision: str = "float32",
     remat: bool = False,
 ) -> Trunk:
@@ -50,19 +51,28 @@ def open_trunk(
             .npz, with torchvision's names); "random": made from the seed; empty: those that come
             with this repository where there are some, else random ones.
         seed: of random weights.
+        side: height and width of the pictures that it will be given, which are checked; 0: its own.
         precision: what it computes in, see `Trunk`.
         remat: see `Trunk`.
 
     Raises:
         MissingFileError: the weights are not there.
-        UserError: an unknown name (it lists what is allowed), or weights that are damaged or of
-            another architecture.
+        UserError: an unknown name (it lists what is allowed), weights that are damaged or of
+            another architecture, or pictures of a size that it cannot take.
     """
     if all(name.partition(":")):
-        return open_foreign(name, weights=weights, seed=seed, precision=precision, remat=remat)
+        return open_foreign(
+            name, weights=weights, seed=seed, precision=precision, remat=remat, side=side
+        )
     if name not in _OPENERS:
         raise UserError(f"{name}: no such model; allowed: {', '.join((*NAMES, *FORMS))}")
-    return _OPENERS[name](TrunkWish(name, weights, seed, precision, remat))
+    trunk = _OPENERS[name](TrunkWish(name, weights, seed, precision, remat))
+    if side and (side < trunk.smallest or side % trunk.divisor):
+        multiple = f", and a multiple of {trunk.divisor}" if trunk.divisor > 1 else ""
+        raise UserError(
+            f"{name}: pictures must have a side of at least {trunk.smallest}{multiple}, not {side}"
+        )
+    return trunk
 
 
 def trunk_identity(name: str, weights: str, digests: Digests) -> dict[str, str]:

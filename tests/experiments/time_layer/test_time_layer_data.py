@@ -113,9 +113,9 @@ def test_threads_decode_videos_not_batches(folder, monkeypatch):
     assert batch.labels.tolist() == data.train.labels.tolist()
 
 
-def test_depth_is_the_luminance(folder):
+def test_luminance(folder):
     colour = load(tiny_clips.settings(folder)).test.read(0)
-    grey = load(tiny_clips.settings(folder, input="depth")).test.read(0)
+    grey = load(tiny_clips.settings(folder, input="luminance")).test.read(0)
     assert grey.shape == (*colour.shape[:-1], 1)
     expected = colour @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(grey[..., 0], expected, atol=0.51)

@@ -170,7 +170,9 @@ def test_loss_and_accuracy_are_means_over_videos(tmp_path):
     padded = np.stack([np.pad(v, ((0, 5 - len(v)), (0, 0), (0, 0), (0, 0))) for v in videos])
     lengths = np.array([len(v) for v in videos], np.int32)
     batch = Batch(padded, lengths, data.train.labels, np.ones(6, np.float32))
-    scores = np.asarray(training.score_step(run._spec, start.state.params, batch), np.float64)
+    scores = np.asarray(
+        training.score_step(run._spec, start.state.params, start.state.frozen, batch), np.float64
+    )
     chances = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     losses = -np.log(chances[np.arange(6), data.train.labels])
     assert entry["loss"] == pytest.approx(losses.mean(), rel=1e-5)
@@ -196,7 +198,7 @@ def test_methods():
     ]
 
 
-@pytest.mark.parametrize(("model", "channels"), [("resnet", "rgb"), ("vit", "depth")])
+@pytest.mark.parametrize(("model", "channels"), [("resnet", "rgb"), ("vit", "luminance")])
 def test_classifiers(model, channels):
     made = Settings(layout="camera", model=model, input=channels, side=16, width=4)
     classifier = make_classifier(made, 5, seed=0)
