@@ -6,6 +6,7 @@ from experiments.shared.errors import UserError
 from experiments.shared.job import JOB, OTHER, JobOptions
 from experiments.shared.options import option
 from experiments.vision.segments import CROPS
+from experiments.vision.trunks import FORMS, NAMES, PRECISIONS
 
 _VIDEOS = "Videos, in place of stored features"
 _TRUNK = "The trunk, which makes features of frames"
@@ -85,11 +86,16 @@ class VideoOptions(JobOptions):
     trunk: str = option(
         "mobilenet_v2",
         _TRUNK,
-        "mobilenet_v2 (trained on ImageNet, comes with this repository), resnet50, vit_b16, or "
-        "MODULE:FACTORY for one of your own, see experiments/vision/trunks.",
+        f"One of {', '.join(NAMES)} (the first is trained on ImageNet and comes with this "
+        f"repository), or {FORMS[0]}, code of your own (see experiments/vision/trunks/foreign.py).",
     )
     trunk_weights: str = option(
-        "", _TRUNK, "A local file with its weights.", changes_result=False, path=True
+        "",
+        _TRUNK,
+        "Its first weights: a local file of torchvision's (.pth, .safetensors or .npz); random; "
+        "empty: those that come with this repository, else random.",
+        changes_result=False,
+        path=True,
     )
     train_trunk: str = option(
         "last",
@@ -111,7 +117,7 @@ class VideoOptions(JobOptions):
         "float32",
         _TRUNK,
         "What the trunk computes in; parameters, alignment and loss are float32 in any case.",
-        choices=("float32", "bfloat16"),
+        choices=PRECISIONS,
     )
     remat: bool = option(
         False,

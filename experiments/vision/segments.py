@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.shared.errors import UserError
-from experiments.vision.video import count_packets, stream_video
+from experiments.vision.video import TrueLength, count_packets, stream_video
 
 CROPS = ("random", "multiscale", "resized", "center")
 """How `random_view` cuts pictures."""
@@ -114,20 +114,14 @@ def read_chosen(
         MissingFileError: there is no such file.
         UserError: it does not decode, has no frame, or not as many as `length`.
     """
-    total = length or count_packets(path)
-    tried: list[int] = []
-    while total not in tried:
-        tried.append(total)
-        numbers = choose(total) if total else np.zeros(0, np.int64)
+    known = TrueLength(path, length or count_packets(path))
+    while True:
+        numbers = choose(known.length) if known.length else np.zeros(0, np.int64)
         chosen, found = _decode(path, numbers, size, max_pixels, crop)
         if chosen is not None:
-            return Chosen(*chosen, total)
-        if length:
+            return Chosen(*chosen, known.length)
+        if length or known.agrees(found):
             raise UserError(f"{path}: has {found} frames, not {length}; was it changed?")
-        if not found:
-            raise UserError(f"{path}: holds no frame of video")
-        total = found
-    raise UserError(f"{path}: has another number of frames each time, {tried}")
 
 
 def read_whole(
