@@ -222,7 +222,7 @@ def open_clips(
         if isinstance(count, int)
     )
     print(
-        f"{len(places):,} videos were decoded once in {seconds:.1f} s by {num_threads} threads. "
+        f"Videos: {len(places):,}, decoded once in {seconds:.1f} s by {num_threads} threads. "
         f"Pictures of {count_kept:,} are kept in memory, {used / 1e6:,.0f} MB of --cache_mb="
         f"{cache_mb}; those of all would take {wanted / 1e6:,.0f} MB. The others are decoded "
         "whenever they are read.",

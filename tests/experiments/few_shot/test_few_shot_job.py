@@ -325,6 +325,15 @@ def test_flagfiles_of_the_paper(name):
     assert found.samples_per_class == 100 and found.center == "none"
 
 
+def test_flagfile_of_the_paper_from_frames():
+    found = options.parse(
+        Settings, ["few_shot", f"--flagfile={FLAGS / 'few_shot_frames.txt'}", "--videos=v.csv"]
+    )
+    assert (found.way, found.shots, found.queries, found.episodes) == (5, (1, 5), 1, 10_000)
+    assert found.num_segments == 8 and found.train_crop == "random" and not found.flip
+    assert found.train_trunk == "all" and found.encoder == "none" and found.trains_trunk
+
+
 def test_former_words_are_read(capsys):
     found = options.parse(Settings, ["few_shot", "--layout=spoken_digits", "--center=sequence"])
     assert found.center == "mean" and "--center=mean" in capsys.readouterr().err
