@@ -1,1 +1,1 @@
-"""Few-shot episodes: TAM (CVPR 2020), its matching types and baselines, on stored TSEs or from frames."""
+"""Few-shot episodes: TAM (CVPR 2020), its matching types and baselines, on TSEs or frames."""

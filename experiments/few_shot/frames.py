@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.few_shot.frame_counts import FrameCounts
 from experiments.few_shot.settings import Settings
 from experiments.shared.errors import UserError
 from experiments.shared.progress import progress
@@ -168,15 +169,21 @@ class Opened(NamedTuple):
 
 
 def open_clips(
-    paths: Mapping[str, Sequence[Path]], sampling: Sampling, *, cache_mb: int, num_threads: int
+    paths: Mapping[str, Sequence[Path]],
+    sampling: Sampling,
+    counts: FrameCounts,
+    *,
+    cache_mb: int,
+    num_threads: int,
 ) -> Opened:
-    """Decodes every video once: how many frames it has, whether it can be used, what is kept.
+    """Decodes videos once: how many frames each has, whether it can be used, what is kept.
 
-    Sizes and times are printed.
+    One that was decoded before is decoded again only to be kept. Sizes and times are printed.
 
     Args:
         paths: of the files by split; "train" is what training sees.
         sampling: see `Sampling`.
+        counts: of videos that were decoded before; those of others are added.
         cache_mb: megabytes of pictures that are kept, of test, val and then train as they come.
         num_threads: files decoded at the same time.
     """
@@ -200,11 +207,15 @@ def open_clips(
             room -= size if is_kept[-1] else 0
         began = time.monotonic()
         tasks = [
-            (sampling, split, file, count, keep)
+            (sampling, split, file, count, keep, None if keep else counts.get(file))
             for (split, _), file, count, keep in zip(places, files, packets, is_kept, strict=True)
         ]
         read = each(_read, tasks, "decoding videos once")
         seconds = time.monotonic() - began
+    for file, one in zip(files, read, strict=True):
+        if not isinstance(one, Exception):
+            counts.note(file, one[0])
+    known = sum(task[-1] is not None for task in tasks)
     clips, bad, used, count_kept = {}, {}, 0, 0
     for split in paths:
         found = [one for (name, _), one in zip(places, read, strict=True) if name == split]
@@ -222,7 +233,8 @@ def open_clips(
         if isinstance(count, int)
     )
     print(
-        f"Videos: {len(places):,}, decoded once in {seconds:.1f} s by {num_threads} threads. "
+        f"Videos: {len(places):,}, {len(places) - known:,} decoded once in {seconds:.1f} s by "
+        f"{num_threads} threads. "
         f"Pictures of {count_kept:,} are kept in memory, {used / 1e6:,.0f} MB of --cache_mb="
         f"{cache_mb}; those of all would take {wanted / 1e6:,.0f} MB. The others are decoded "
         "whenever they are read.",
@@ -239,10 +251,17 @@ def _bytes(sampling: Sampling, split: str, length: int) -> int:
 
 
 def _read(
-    sampling: Sampling, split: str, path: Path, packets: int | Exception, keep: bool
+    sampling: Sampling,
+    split: str,
+    path: Path,
+    packets: int | Exception,
+    keep: bool,
+    known: int | None,
 ) -> tuple[int, Chosen | None]:
     if isinstance(packets, Exception):
         raise packets
+    if known is not None:
+        return known, None
     choose = sampling.eligible if split == "train" else sampling.middles
     length, chosen = read_whole(
         path,

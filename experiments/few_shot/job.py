@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -13,6 +12,7 @@ from experiments.extract_tse.manifest import keep_manifest
 from experiments.few_shot import evaluation
 from experiments.few_shot.data import Meta, MetaData, load
 from experiments.few_shot.evaluation import Encoded, Row
+from experiments.few_shot.frame_counts import FILE
 from experiments.few_shot.prediction import predict
 from experiments.few_shot.report import write_report
 from experiments.few_shot.results import RunResult, Score, Scores
@@ -92,9 +92,10 @@ def _work(data: MetaData, settings: Settings, workspace: Workspace) -> str:
 
 def _work_on_videos(data: VideoData, settings: Settings, workspace: Workspace) -> str:
     failed = workspace.folder / _FAILED
-    Path(failed).unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
     if data.left_out:
         write_csv(failed, ("path", "reason"), data.left_out)
+    data.counts.save(workspace.folder / FILE)
     make = functools.partial(VideoRun, data, settings)
     return _results(data, settings, workspace, make, untrained_features(data, settings))
 

@@ -18,6 +18,7 @@ from experiments.few_shot.data import (
     left_out_note,
     read_class_splits,
 )
+from experiments.few_shot.frame_counts import FILE, FrameCounts
 from experiments.few_shot.frames import Clips, Sampling, open_clips
 from experiments.few_shot.sampling import Classes, sample_episodes
 from experiments.few_shot.settings import Settings
@@ -47,11 +48,13 @@ class VideoData(Meta[VideoSplit]):
         sampling: how pictures are made of them.
         trunk: as it is before any training.
         left_out: (path, reason) of videos that cannot be used.
+        counts: the frames of all others.
     """
 
     sampling: Sampling
     trunk: Trunk
     left_out: tuple[tuple[str, str], ...]
+    counts: FrameCounts
 
     @property
     def facts(self) -> dict[str, str]:
@@ -86,7 +89,6 @@ def load_videos(settings: Settings) -> VideoData:
     rows = read_rows(
         path,
         required=("path", "label"),
-        optional=() if settings.class_splits else ("split",),
         splits=not settings.class_splits,
         files="path",
         outside_paths=settings.outside_paths,
@@ -107,9 +109,17 @@ def load_videos(settings: Settings) -> VideoData:
         split: [_file(rows[row]) for of_class in parts.values() for row in of_class]
         for split, parts in chosen.items()
     }
-    clips, bad = open_clips(
-        files, sampling, cache_mb=settings.cache_mb, num_threads=settings.num_threads
+    counts = FrameCounts(Path(settings.out_dir) / FILE)
+    # Where nothing is trained the others are never looked at.
+    opened = open_clips(
+        files if settings.trained else {"test": files["test"]},
+        sampling,
+        counts,
+        cache_mb=settings.cache_mb,
+        num_threads=settings.num_threads,
     )
+    clips = {name: Clips(sampling, paths, (), {}) for name, paths in files.items()} | opened.clips
+    bad = {name: opened.bad.get(name, {}) for name in files}
     failures = [(files[split][n], error) for split in bad for n, error in bad[split].items()]
     if failures and not settings.skip_bad:
         raise_all(
@@ -145,6 +155,7 @@ def load_videos(settings: Settings) -> VideoData:
         sampling=sampling,
         trunk=trunk,
         left_out=tuple((str(file), _reason(error, file)) for file, error in failures),
+        counts=counts,
     )
 
 

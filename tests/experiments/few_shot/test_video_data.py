@@ -8,6 +8,7 @@ import tiny_episodes
 import tiny_frames
 
 from experiments.few_shot import frames, video_data
+from experiments.few_shot.frame_counts import FILE, FrameCounts
 from experiments.few_shot.video_data import load_videos, middle_pictures, training_pictures
 from experiments.shared.errors import MissingFileError, UserError
 from experiments.shared.fingerprint import Digests
@@ -110,10 +111,31 @@ def test_room_for_some(folder, capsys):
     paths = {"train": [folder / f"rgb/{n}.mkv" for n in range(3)]}
     paths["test"] = [folder / f"bgr/{n}.mkv" for n in range(3)] * 3
     data, _ = loaded(folder)
-    opened = frames.open_clips(paths, data.sampling, cache_mb=room / 1e6, num_threads=1)
+    counts = FrameCounts()
+    opened = frames.open_clips(paths, data.sampling, counts, cache_mb=room / 1e6, num_threads=1)
     assert len(opened.clips["test"]._kept) == 9
     assert 1 <= len(opened.clips["train"]._kept) < 3
-    assert "21" not in capsys.readouterr().err
+    assert "Videos: 12, 12 decoded once" in capsys.readouterr().out
+
+
+def test_what_was_decoded_once_is_remembered(folder, tmp_path, capsys):
+    options = {"cache_mb": 0, "out_dir": str(tmp_path)}
+    data, _ = loaded(folder, **options)
+    assert "Videos: 18, 18 decoded once" in capsys.readouterr().out
+    data.counts.save(tmp_path / FILE)
+    again, _ = loaded(folder, **options)
+    assert "Videos: 18, 0 decoded once" in capsys.readouterr().out
+    assert again.train.clips.lengths == data.train.clips.lengths
+    loaded(folder, out_dir=str(tmp_path))  # to be kept they are decoded
+    assert "18 decoded once" in capsys.readouterr().out
+    (tmp_path / FILE).write_text('{"x": 1, "y": [1, 2, "z"]}')
+    loaded(folder, **options)
+    assert "18 decoded once" in capsys.readouterr().out
+
+
+def test_where_nothing_is_trained_testing_alone_is_read(folder, capsys):
+    loaded(folder, train_trunk="none")
+    assert "Videos: 9, 9 decoded once" in capsys.readouterr().out
 
 
 def test_an_epoch_does_not_depend_on_those_before(folder):

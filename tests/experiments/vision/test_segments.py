@@ -1,5 +1,7 @@
 """Frames of segments, chosen while decoding; what training cuts of them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from video_files import write_video
@@ -64,6 +66,20 @@ def test_frames_are_those_that_were_chosen(video, monkeypatch):
     np.testing.assert_array_equal(chosen.pictures[:, 0, 0, 0], [20, 20, 80])
     np.testing.assert_allclose(chosen.seconds, [0.2, 0.2, 0.8])
     assert decoded == list(range(5))  # and no further
+
+
+def test_a_video_is_never_held_whole(tmp_path):
+    frames = np.zeros((150, 160, 160, 3), np.uint8)
+    path = write_video(tmp_path / "long.mkv", frames)
+    whole = frames.nbytes
+    del frames
+    tracemalloc.start()
+    try:
+        read(path, [10, 75, 149])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < whole / 20
 
 
 def test_packets_that_are_no_frames(video, monkeypatch):
