@@ -1,1 +1,1 @@
-"""The TIME layer in front of small spatial classifiers, on real video frames."""
+"""The TIME layer in front of spatial classifiers, small ones or trunks, on video frames."""

@@ -55,7 +55,8 @@ def _grids(dataset: VideoDataset, settings: Settings, groups: Groups) -> tuple[F
         )
         for ax, t in zip(row, shown, strict=True):
             picture = np.asarray(grids[t])
-            grey = {} if picture.shape[-1] == 3 else {"cmap": "gray", "vmin": 0, "vmax": 255}
+            most = np.iinfo(picture.dtype).max
+            grey = {} if picture.shape[-1] == 3 else {"cmap": "gray", "vmin": 0, "vmax": most}
             ax.imshow(picture if not grey else picture[..., 0], **grey)
             for edge in np.arange(1, method.n) * settings.side / method.n - 0.5:
                 ax.axhline(edge, color="white", linewidth=1)

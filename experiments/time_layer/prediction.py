@@ -1,5 +1,7 @@
 """`--predict`: new videos, classified with the newest checkpoint of a run."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 
@@ -16,7 +18,9 @@ def predict(request: Settings) -> str:
     """Classifies what `request.predict` names with a run in `request.out_dir`.
 
     Args:
-        request: also says which run, with `predict_method` and `predict_seed`.
+        request: also says which run, with `predict_method` and `predict_seed`; and with `weights`
+            where those lie now that a MODULE:FACTORY reads to know its own shape. All others are in
+            the checkpoint.
 
     Returns:
         What to print: the most probable classes of one video; of several, the most probable one of
@@ -30,8 +34,9 @@ def predict(request: Settings) -> str:
         methods=lambda settings: [method.key for method in methods(settings)],
         run_name=run_name,
     )
+    settings = replace(run.settings, weights=request.weights or run.settings.weights)
     chosen = next(one for one in methods(run.settings) if one.key == run.method)
-    spec, *parts = make_spec(run.settings, chosen, len(run.data["class_names"]), shapes_only=True)
+    spec, *parts = make_spec(settings, chosen, len(run.data["class_names"]), shapes_only=True)
     where = f"{run.folder}, {run.method} seed {run.seed}"
     params, frozen = (
         fill(part, run.arrays, where, below=f"state.{name}.")

@@ -127,6 +127,7 @@ class StepSpec:
     graphdef: nnx.GraphDef
     middle_only: bool
     has_holes: bool
+    trunk_rate: float | None
     learning_rate: float
     weight_decay: float
     warmup_steps: int
@@ -168,8 +169,20 @@ def train_step(spec: StepSpec, state: TrainState, batch: Batch) -> tuple[TrainSt
 
     (_, sums), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
+    if spec.trunk_rate is not None:
+        updates = _slowed(updates, spec.trunk_rate)
     params = optax.apply_updates(state.params, updates)
     return TrainState(params, optimizer, state.frozen), sums
+
+
+def _slowed(updates: Any, share: float) -> Any:
+    """What AdamW does to a trunk, as at a learning rate so many times as large."""
+
+    def slowed(path: Any, update: jax.Array) -> jax.Array:
+        inside = any(getattr(part, "key", None) == "trunk" for part in path)
+        return update * jnp.asarray(share, update.dtype) if inside else update
+
+    return jax.tree_util.tree_map_with_path(slowed, updates)
 
 
 @functools.partial(jax.jit, static_argnames="spec")
@@ -320,6 +333,7 @@ def make_spec(
         graphdef,
         method.middle_only,
         settings.limits is not None,
+        settings.trunk_rate if settings.has_trunk else None,
         settings.learning_rate,
         settings.weight_decay,
         int(settings.warmup * total_steps),

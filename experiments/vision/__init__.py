@@ -1,1 +1,1 @@
-"""Pictures and videos: decoding, the demo clips, and frozen encoders of them."""
+"""Pictures, videos and depth: decoding, frozen encoders of them, and trunks that are trained."""

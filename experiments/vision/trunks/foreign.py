@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from experiments.shared.errors import UserError
-from experiments.vision.trunks.trunk import Trunk
+from experiments.vision.trunks.trunk import Trunk, rematerialised
 
 _PLAIN = {"weights": "", "precision": "float32", "remat": False}
 
@@ -36,7 +36,7 @@ class ForeignTrunk(Trunk):
         """Features ``[N, num_features]``, float32, of images ``[N, H, W, 3]`` in [0, 1]."""
         images = images.astype(jnp.float32)
         if self.remat and isinstance(self.model, nnx.Module):
-            features = nnx.remat(lambda model, x: model(x))(self.model, images)
+            features = rematerialised(self.model, images)
         else:
             features = self.model(images)
         return features.astype(jnp.float32)

@@ -66,13 +66,13 @@ def open_trunk(
         )
     if name not in _OPENERS:
         raise UserError(f"{name}: no such model; allowed: {', '.join((*NAMES, *FORMS))}")
-    trunk = _OPENERS[name](TrunkWish(name, weights, seed, precision, remat))
-    if side and (side < trunk.smallest or side % trunk.divisor):
-        multiple = f", and a multiple of {trunk.divisor}" if trunk.divisor > 1 else ""
+    kind, opener = _OPENERS[name]
+    if side and (side < kind.smallest or side % kind.divisor):
+        multiple = f", and a multiple of {kind.divisor}" if kind.divisor > 1 else ""
         raise UserError(
-            f"{name}: pictures must have a side of at least {trunk.smallest}{multiple}, not {side}"
+            f"{name}: pictures must have a side of at least {kind.smallest}{multiple}, not {side}"
         )
-    return trunk
+    return opener(TrunkWish(name, weights, seed, precision, remat))
 
 
 def trunk_identity(name: str, weights: str, digests: Digests) -> dict[str, str]:
@@ -124,10 +124,10 @@ def _path(wish: TrunkWish) -> Path | None:
     return Path(wish.weights).expanduser() if wish.weights not in ("", RANDOM) else None
 
 
-_OPENERS: dict[str, Callable[[TrunkWish], Trunk]] = {
-    "mobilenet_v2": _mobilenet_v2,
-    "resnet50": _resnet50,
-    "vit_b16": _vit_b16,
+_OPENERS: dict[str, tuple[type[Trunk], Callable[[TrunkWish], Trunk]]] = {
+    "mobilenet_v2": (mobilenet_v2.MobileNetV2, _mobilenet_v2),
+    "resnet50": (resnet50.ResNet50, _resnet50),
+    "vit_b16": (vit_b16.ViTB16, _vit_b16),
 }
 NAMES = tuple(_OPENERS)
 FORMS = ("MODULE:FACTORY",)

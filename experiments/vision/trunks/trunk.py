@@ -59,7 +59,7 @@ class Trunk(nnx.Module):
         self._check(images.shape)
         x = normalised(images.astype(jnp.float32)).astype(self.precision)
         for stage in self.stages:
-            x = nnx.remat(_run)(stage, x) if self.remat else _run(stage, x)
+            x = rematerialised(stage, x) if self.remat else _run(stage, x)
         return x
 
     def pooled(self, maps: jax.Array) -> jax.Array:
@@ -75,6 +75,16 @@ class Trunk(nnx.Module):
             )
         if any(side % self.divisor for side in sides):
             raise ValueError(f"sides of images must be multiples of {self.divisor}, got {shape}")
+
+
+def rematerialised(module: nnx.Module, x: jax.Array) -> jax.Array:
+    """Calls a module; what is inside it is computed again in the backward pass.
+
+    `nnx.remat` would write all of its variables again, which is refused where only some of them
+    are differentiated.
+    """
+    graphdef, state = nnx.split(module)
+    return jax.checkpoint(lambda state, x: _run(nnx.merge(graphdef, state), x))(state, x)
 
 
 def _run(stage: Any, x: jax.Array) -> jax.Array:

@@ -167,10 +167,11 @@ def test_episode_after_episode_is_the_same_gradient(folder):
         np.testing.assert_allclose(leaf, second[name], atol=1e-6, err_msg=name)
 
 
-@pytest.mark.one_in(2)
-@pytest.mark.parametrize("changes", [{"remat": True}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize(
+    "changes", [{"remat": True}, {"remat": True, "train_trunk": "last"}, {"precision": "bfloat16"}]
+)
 def test_less_memory_for_about_the_same_loss(folder, changes):
-    one, state, batch = step_of(folder)
+    one, state, batch = step_of(folder, train_trunk=changes.get("train_trunk", "all"))
     other, _, _ = step_of(folder, **changes)
     (_, loss), (after, again) = taken(one, state, batch), taken(other, state, batch)
     tolerance = 1e-5 if "remat" in changes else 0.05

@@ -230,7 +230,7 @@ def test_wrong_settings(given, message):
         Settings(**{"layout": "camera"} | given)
 
 
-@pytest.mark.parametrize("name", ["time_layer", "time_layer_demo"])
+@pytest.mark.parametrize("name", ["time_layer", "time_layer_demo", "time_layer_mobilenet"])
 def test_flagfiles_are_in_present_words(name, capsys):
     given = [f"--flagfile={FLAGS / name}.txt", "--data_dir=somewhere"]
     parsed = options.parse(Settings, ["time_layer", *given])

@@ -48,6 +48,23 @@ def test_remat_changes_no_number():
         np.testing.assert_allclose(here, there, rtol=2e-3, atol=1e-5 * np.abs(here).max())
 
 
+def test_remat_of_a_trunk_that_is_trained_in_part():
+    """In a gradient that knows some of its parameters only as constants."""
+
+    def gradient(remat):
+        trunk = embedded(remat=remat)
+        graphdef, params, frozen = nnx.split(trunk, trained_filter(trunk, "last", 1), ...)
+
+        @jax.jit
+        def step(params, frozen):
+            return jax.grad(lambda p: nnx.merge(graphdef, p, frozen)(pictures()).mean())(params)
+
+        return jax.tree.leaves(step(params, frozen))
+
+    for here, there in zip(gradient(False), gradient(True), strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-3, atol=1e-6)
+
+
 def test_remat_keeps_less_for_the_backward_pass():
     """Counted in what jax keeps: on a CPU the compiler merges the two computations again."""
 
