@@ -13,29 +13,27 @@ from experiments.dejavid.settings import Settings
 from experiments.dejavid.steps import StepSpec, predict_step, split_head
 from experiments.dejavid.training import run_name
 from experiments.extract_tse.clips import Clip, read_clips
-from experiments.extract_tse.listing import ids_of
-from experiments.extract_tse.manifest import KEPT, Manifest
-from experiments.shared.errors import UserError, raise_all
-from experiments.shared.files import unused
-from experiments.shared.pictures import draw
-from experiments.shared.prediction import (
-    OpenRun,
-    open_run,
-    predict_inputs,
-    say_classes,
-    write_scores,
+from experiments.extract_tse.manifest import Manifest
+from experiments.extract_tse.predicting import (
+    is_video,
+    kept_manifest,
+    new_picture,
+    refuse_if_all_failed,
+    sequences_or_videos,
+    tell,
 )
+from experiments.shared.errors import UserError
+from experiments.shared.pictures import draw
+from experiments.shared.prediction import OpenRun, open_run, say_classes
 from experiments.shared.progress import progress
 from experiments.shared.scaling import Scaling
 from experiments.tse.batches import padded_length
 from experiments.tse.npy_file import read_npy
 from experiments.tse.sources import check_tse
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
-from experiments.vision.video import SUFFIXES
 from tempalign import heads
 
 _SEQUENCES = (".npy", ".pt")
-_SHOWN = 5  # notes on videos
 
 
 class _Answer(NamedTuple):
@@ -63,9 +61,11 @@ def predict(request: Settings) -> str:
     """
     run = open_run(request, methods=lambda s: s.methods, run_name=run_name, prefer=("full",))
     classifier = _Classifier(run)
-    inputs = _inputs(request)
-    videos = [number for number, (_, file) in enumerate(inputs) if _suffix(file) in SUFFIXES]
-    manifest = _manifest(request, run) if videos else None  # an error is better early
+    inputs = sequences_or_videos(request, _SEQUENCES)
+    videos = [number for number, (_, file) in enumerate(inputs) if is_video(file)]
+    manifest = None
+    if videos:  # an error is better early
+        manifest = kept_manifest(run.folder, f"--predict={request.predict}")
     answers: dict[int, list[_Answer]] = {}
     others = [number for number in range(len(inputs)) if number not in set(videos)]
     for number in progress(others, desc="predicting"):
@@ -88,29 +88,8 @@ def predict(request: Settings) -> str:
     return "\n\n".join([text, *told])
 
 
-def _inputs(request: Settings) -> list[tuple[str, Path]]:
-    """What `--predict` names; of a folder the sequences, and videos where there are none."""
-    inputs = predict_inputs(request, (*_SEQUENCES, *SUFFIXES))
-    if Path(request.predict).is_dir():
-        sequences = [one for one in inputs if _suffix(one[1]) in _SEQUENCES]
-        return sequences or inputs
-    return inputs
-
-
 def _suffix(file: Path) -> str:
     return file.suffix.lower()
-
-
-def _manifest(request: Settings, run: OpenRun[Settings]) -> Manifest:
-    path = run.folder / KEPT
-    if not path.is_file():
-        raise UserError(
-            f"--predict={request.predict}: the run in {run.folder} was trained on features whose "
-            "encoder is not known. Extract those of the videos as those of the training data were, "
-            "and give the .npy [T, F] files. (Of data by python -m experiments.extract_tse the "
-            "encoder is known; a run from before that was kept learns it by --resume.)"
-        )
-    return Manifest.read(path)
 
 
 def _videos(
@@ -140,36 +119,27 @@ def _videos(
         request.encoder, weights=request.encoder_weights, allow_pickle=request.allow_pickle
     )
     drawn: dict[int, Clip] = {}
-    unusual: list[str] = []
+    unusual: dict[str, str] = {}
 
     def take(place: int, clip: Clip) -> None:
         name, file = inputs[videos[place]]
         logits = classifier.logits(clip.rows, str(file))
         answers[videos[place]] = [_Answer(name, logits, f"{len(clip.rows)} windows, ")]
         if clip.note:
-            unusual.append(f"{name}: {clip.note}")
+            unusual[name] = clip.note
         if place < request.predict_pictures and run.settings.pooling == "none":
             drawn[videos[place]] = clip
 
     reasons = read_clips([inputs[number][1] for number in videos], manifest, encoder, take)
     failed = [(inputs[videos[place]], reasons[place]) for place in sorted(reasons)]
-    if not answers:
-        raise_all([UserError(f"{file}: {why}") for (_, file), why in failed], "--predict")
-    told = []
-    if unusual:
-        more = f"\n... and {len(unusual) - _SHOWN} more" if len(unusual) > _SHOWN else ""
-        told.append("\n".join(sorted(unusual)[:_SHOWN]) + more)
-    if failed:
-        rows = [(name, reason) for (name, _), reason in failed]
-        path = write_scores(run.folder / "predicted_failed.csv", ("id", "reason"), rows)
-        told.append(f"{len(failed)} of {len(videos)} videos could not be used, see {path}")
+    refuse_if_all_failed([(file, why) for (_, file), why in failed], len(answers))
+    told = tell(run.folder, unusual, {name: why for (name, _), why in failed}, len(videos))
     max_pixels = manifest.settings("-").max_pixels
     pictures: list[Path] = []
     notes: dict[str, None] = {}
     for number in sorted(drawn):
         name, clip = inputs[number][0], drawn[number]
-        stem = ids_of([name])[0].rpartition("/")[2]
-        path = unused(run.folder / f"moments-{stem}.png")
+        path = new_picture(run.folder, "moments", name)
         draws = partial(
             classifier.draw, clip.path.name, clip, answers[number][0].logits, max_pixels
         )

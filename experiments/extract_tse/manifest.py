@@ -130,7 +130,12 @@ class Manifest:
             raise UserError(f"{self.path}: {error}") from error
 
     def open_encoder(
-        self, name: str = "", *, weights: str = "", allow_pickle: bool = False
+        self,
+        name: str = "",
+        *,
+        weights: str = "",
+        allow_pickle: bool = False,
+        flag: str = "encoder",
     ) -> Encoder:
         """Opens the encoder again.
 
@@ -139,6 +144,7 @@ class Manifest:
                 repository.
             weights: see `experiments.vision.encoders.open_encoder`; likewise of the command line.
             allow_pickle: likewise.
+            flag: by which the command line has the name; with _weights, the weights.
 
         Returns:
             The encoder. Where packages or the decoder have other versions than they had, which may
@@ -152,7 +158,7 @@ class Manifest:
         if not name and known not in BUILT_IN:
             raise UserError(
                 f"{self.path}: names the encoder {known}, a file or code that a run folder cannot "
-                f"ask for; where you trust it, add --encoder={known} (a file with its whole path) "
+                f"ask for; where you trust it, add --{flag}={known} (a file with its whole path) "
                 "to the command line, and what else it was opened with"
             )
         settings = self.settings("-")
@@ -163,9 +169,9 @@ class Manifest:
         differing = _differences({**was, _VERSIONS: ""}, {**now, _VERSIONS: ""})
         if differing:
             raise UserError(
-                f"--encoder={name or known}: is not the encoder of the features in {self.path}:\n  "
+                f"--{flag}={name or known}: is not the encoder of the features in {self.path}:\n  "
                 + "\n  ".join(differing)
-                + "\nGive the former one, by --encoder and --encoder_weights."
+                + f"\nGive the former one, by --{flag} and --{flag}_weights."
             )
         others = [
             *_differences(*({_VERSIONS: one.get(_VERSIONS, "")} for one in (was, now))),

@@ -1,11 +1,11 @@
 """Meta-training, -validation and -test classes: sequences of equal length, sorted by class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -24,17 +24,15 @@ _DIGITS_TRAINED = 5
 
 
 @dataclass(frozen=True, eq=False)
-class MetaSplit:
-    """The samples of some classes.
+class Samples:
+    """The samples of some classes, sorted by class.
 
     Attributes:
-        features: float32 [N, T, F], sorted by class, scaled where `--standardize` is on.
         ids: [N].
         class_names: [C], in the order of the classes.
         classes: where each stands.
     """
 
-    features: np.ndarray
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
     classes: Classes
@@ -45,25 +43,74 @@ class MetaSplit:
         return np.repeat(np.arange(len(self.class_names)), self.classes.size)
 
 
+S = TypeVar("S", bound=Samples)
+
+
 @dataclass(frozen=True, eq=False)
-class MetaData:
+class Meta(Generic[S]):
     """The meta splits of a data set; their classes are disjoint.
 
     Attributes:
         name: for titles.
-        train: what the encoder is trained on.
-        val: what its best epoch is chosen on, None if there are no such classes.
+        train: what is trained on.
+        val: what the best epoch is chosen on, None if there are no such classes.
         test: what is reported.
-        scaling: what the features of all splits were scaled with.
         note: facts that a report on this data must state; empty for none.
     """
 
     name: str
-    train: MetaSplit
-    val: MetaSplit | None
-    test: MetaSplit
-    scaling: Scaling
+    train: S
+    val: S | None
+    test: S
     note: str
+
+    @property
+    def splits(self) -> dict[str, S]:
+        """The meta splits by name."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a report says of the samples besides, by heading."""
+        return {}
+
+    def identity_of(self, digests: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """What tells the data from every other, of JSON's types; not where it lies.
+
+        Args:
+            digests: of the content of each sample, by split.
+        """
+        content = {
+            name: Content(
+                split.ids, [split.class_names[label] for label in split.labels], digests[name]
+            )
+            for name, split in self.splits.items()
+        }
+        names = {name: list(split.class_names) for name, split in self.splits.items()}
+        return dataset_identity(content, sum(names.values(), [])) | {"classes": names}
+
+
+@dataclass(frozen=True, eq=False)
+class MetaSplit(Samples):
+    """Sequences of some classes.
+
+    Attributes:
+        features: float32 [N, T, F], scaled where `--standardize` is on.
+    """
+
+    features: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class MetaData(Meta[MetaSplit]):
+    """Sequences of frozen features.
+
+    Attributes:
+        scaling: what the features of all splits were scaled with.
+    """
+
+    scaling: Scaling
 
     @property
     def num_features(self) -> int:
@@ -71,24 +118,17 @@ class MetaData:
         return self.test.features.shape[-1]
 
     @property
-    def splits(self) -> dict[str, MetaSplit]:
-        """The meta splits by name."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: split for name, split in splits.items() if split is not None}
+    def facts(self) -> dict[str, str]:
+        """What a report says of the features."""
+        segments = self.test.features.shape[1]
+        return {"Features": f"{segments} segments of {self.num_features:,} features"}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What tells the data from every other, of JSON's types; not where it lies."""
-        content = {
-            name: Content(
-                split.ids,
-                [split.class_names[label] for label in split.labels],
-                [digest_array(x) for x in split.features],
-            )
-            for name, split in self.splits.items()
-        }
-        names = {name: list(split.class_names) for name, split in self.splits.items()}
-        return dataset_identity(content, sum(names.values(), [])) | {"classes": names}
+        """What tells the data from every other, see `identity_of`."""
+        return self.identity_of(
+            {name: [digest_array(x) for x in one.features] for name, one in self.splits.items()}
+        )
 
 
 def load(settings: Settings) -> MetaData:
@@ -104,27 +144,21 @@ def load(settings: Settings) -> MetaData:
         source = _read_folder(Path(settings.data_dir), settings.outside_paths)
         splits = read_class_splits(settings.class_splits, source.class_names)
     notes = [source.note] if source.note else []
-    left_out = len(source.class_names) - sum(map(len, splits.values()))
-    if left_out:
-        classes = "class of the folder is" if left_out == 1 else "classes of the folder are"
-        notes.append(f"{left_out} {classes} in no meta split and not read")
-    chosen = {split: _rows(source, splits[split], settings) for split in SPLITS if splits[split]}
-    check_enough(
-        {
-            split: {k: len(rows) for k, rows in of_class.items()}
-            for split, of_class in chosen.items()
-        },
-        settings,
-    )
+    notes += left_out_note(source.class_names, splits, "folder")
+    chosen = {
+        split: choose_rows(source.samples.labels, source.class_names, names, settings)
+        for split, names in splits.items()
+        if names
+    }
+    check_enough(chosen, settings)
     made = {}
     for split, of_class in chosen.items():
         rows = np.concatenate(list(of_class.values()))
-        counts = np.array([len(one) for one in of_class.values()], np.int32)
         made[split] = MetaSplit(
             features=_segments(source.samples, rows, settings, split),
             ids=tuple(source.samples.ids[row] for row in rows),
             class_names=tuple(of_class),
-            classes=Classes((np.cumsum(counts) - counts).astype(np.int32), counts),
+            classes=classes_of(of_class),
         )
     scaling = Scaling.identity(made["train"].features.shape[-1])
     if settings.standardize:
@@ -132,7 +166,7 @@ def load(settings: Settings) -> MetaData:
         for part in made.values():
             scaling.apply(part.features, out=part.features)
     return MetaData(
-        source.name, made["train"], made.get("val"), made["test"], scaling, "; ".join(notes)
+        source.name, made["train"], made.get("val"), made["test"], "; ".join(notes), scaling
     )
 
 
@@ -164,18 +198,55 @@ def read_class_splits(path: Path | str, class_names: Sequence[str]) -> dict[str,
     return splits
 
 
-def check_enough(counts: dict[str, dict[str, int]], settings: Settings) -> None:
+def left_out_note(
+    class_names: Sequence[str], splits: Mapping[str, Sequence[str]], what: str
+) -> list[str]:
+    """Returns a note on classes that are in no meta split, if there are any."""
+    left_out = len(class_names) - sum(map(len, splits.values()))
+    classes = f"class of the {what} is" if left_out == 1 else f"classes of the {what} are"
+    return [f"{left_out} {classes} in no meta split and not read"] if left_out else []
+
+
+def choose_rows(
+    labels: np.ndarray, class_names: Sequence[str], names: Sequence[str], settings: Settings
+) -> dict[str, np.ndarray]:
+    """Returns the rows of each class, `samples_per_class` at most, in the order of the data.
+
+    Args:
+        labels: int [N].
+        class_names: [C], by label.
+        names: of the classes to take.
+        settings: say how many samples, and which.
+    """
+    number_of = {name: k for k, name in enumerate(class_names)}
+    chosen = {}
+    for name in names:
+        rows = np.flatnonzero(labels == number_of[name])
+        if settings.samples_per_class and len(rows) > settings.samples_per_class:
+            rng = np.random.default_rng((settings.sample_seed, number_of[name]))
+            rows = np.sort(rng.choice(rows, settings.samples_per_class, replace=False))
+        chosen[name] = rows
+    return chosen
+
+
+def classes_of(rows: Mapping[str, Sized]) -> Classes:
+    """Returns where classes stand that have so many rows each, one class after the other."""
+    counts = np.array([len(one) for one in rows.values()], np.int32)
+    return Classes((np.cumsum(counts) - counts).astype(np.int32), counts)
+
+
+def check_enough(chosen: Mapping[str, Mapping[str, Sized]], settings: Settings) -> None:
     """Checks that there are classes and samples enough for every episode that will be drawn.
 
     Args:
-        counts: samples of each class of each meta split.
+        chosen: the rows of each class of each meta split.
         settings: say what an episode takes; what is only trained on counts if there is training.
 
     Raises:
         UserError: too few; lists every meta split or class.
     """
     errors: list[Exception] = []
-    for split, of_class in counts.items():
+    for split, of_class in chosen.items():
         if split != "test" and not settings.trained:
             continue
         if len(of_class) < settings.way:
@@ -190,11 +261,11 @@ def check_enough(counts: dict[str, dict[str, int]], settings: Settings) -> None:
         needed = shots + settings.queries
         errors += [
             UserError(
-                f"class '{name}' (meta-{split}) has {count} samples, but an episode takes {needed}:"
-                f" {flag}={shots} and --queries={settings.queries}"
+                f"class '{name}' (meta-{split}) has {len(rows)} samples, but an episode takes "
+                f"{needed}: {flag}={shots} and --queries={settings.queries}"
             )
-            for name, count in of_class.items()
-            if count < needed
+            for name, rows in of_class.items()
+            if len(rows) < needed
         ]
     raise_all(errors, "too few for the episodes")
 
@@ -236,19 +307,6 @@ def _read_folder(data_dir: Path, outside_paths: bool) -> _Labelled:
     """Opens all rows of an index folder, whatever their split."""
     rows = index_folder.load_rows(data_dir, outside_paths=outside_paths)
     return _Labelled(data_dir.resolve().name, rows.samples, rows.class_names, rows.note)
-
-
-def _rows(source: _Labelled, names: Sequence[str], settings: Settings) -> dict[str, np.ndarray]:
-    """Returns the rows of each class, `samples_per_class` at most, in the order of the data."""
-    number_of = {name: k for k, name in enumerate(source.class_names)}
-    chosen = {}
-    for name in names:
-        rows = np.flatnonzero(source.samples.labels == number_of[name])
-        if settings.samples_per_class and len(rows) > settings.samples_per_class:
-            rng = np.random.default_rng((settings.sample_seed, number_of[name]))
-            rows = np.sort(rng.choice(rows, settings.samples_per_class, replace=False))
-        chosen[name] = rows
-    return chosen
 
 
 def _segments(samples: TseSplit, rows: np.ndarray, settings: Settings, desc: str) -> np.ndarray:

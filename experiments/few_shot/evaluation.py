@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.few_shot.data import MetaSplit
+from experiments.few_shot.data import Samples
 from experiments.few_shot.models import TemporalMeanHead, make_head, mean_distances
 from experiments.few_shot.sampling import Episodes, sample_episodes
 from experiments.few_shot.settings import ORDER_BLIND, Settings
@@ -99,7 +99,7 @@ def _encode(head: FewShotHead, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def evaluate(
     encoded: Encoded,
-    split: MetaSplit,
+    split: Samples,
     rows: Sequence[Row],
     settings: Settings,
     *,
@@ -161,7 +161,7 @@ def evaluate(
 
 
 def _counts(
-    guesses: np.ndarray, query: np.ndarray, support: np.ndarray, split: MetaSplit
+    guesses: np.ndarray, query: np.ndarray, support: np.ndarray, split: Samples
 ) -> tuple[np.ndarray, np.ndarray]:
     """What guesses come to, all episodes together.
 

@@ -5,21 +5,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
+import jax
 import numpy as np
 
+from experiments.extract_tse.manifest import keep_manifest
 from experiments.few_shot import evaluation
-from experiments.few_shot.data import MetaData, load
+from experiments.few_shot.data import Meta, MetaData, load
 from experiments.few_shot.evaluation import Encoded, Row
-from experiments.few_shot.models import num_parameters
+from experiments.few_shot.frame_counts import FILE
 from experiments.few_shot.prediction import predict
 from experiments.few_shot.report import write_report
 from experiments.few_shot.results import RunResult, Score, Scores
 from experiments.few_shot.settings import ORDER_BLIND, Settings
-from experiments.few_shot.training import UNTRAINED, FewShotRun, Source, num_bytes, plan
+from experiments.few_shot.training import (
+    UNTRAINED,
+    EpisodeRun,
+    FewShotRun,
+    Source,
+    num_bytes,
+    plan,
+)
+from experiments.few_shot.video_data import VideoData, load_videos
+from experiments.few_shot.video_training import VideoRun, untrained_features, video_num_bytes
 from experiments.shared import command
+from experiments.shared.files import write_csv
 from experiments.shared.fingerprint import Digests
-from experiments.shared.job import Workspace, run_job
+from experiments.shared.job import SETTINGS_FILE, Workspace, run_job
 from tempalign.heads import FewShotHead
+
+_FAILED = "failed.csv"
 
 
 def main(description: str | None, argv: Sequence[str] | None = None) -> NoReturn:
@@ -38,6 +52,14 @@ def run(settings: Settings) -> str:
     """
     if settings.predict:
         return predict(settings)
+    if settings.videos:
+        return run_job(
+            settings,
+            load=load_videos,
+            identify=VideoData.identity,
+            num_bytes=video_num_bytes,
+            work=_work_on_videos,
+        )
     return run_job(settings, load=load, identify=_identify, num_bytes=num_bytes, work=_work)
 
 
@@ -61,27 +83,68 @@ def _identify(data: MetaData, settings: Settings, digests: Digests) -> Mapping[s
 
 
 def _work(data: MetaData, settings: Settings, workspace: Workspace) -> str:
-    found = _evaluate(data, settings, UNTRAINED, FewShotHead(), workspace)
+    if settings.layout == "index":
+        is_new = not (workspace.folder / SETTINGS_FILE).is_file()
+        keep_manifest(settings.data_dir, workspace.folder, is_new=is_new)
+    make = functools.partial(FewShotRun, data, settings)
+    return _results(data, settings, workspace, make, lambda: data.test.features)
+
+
+def _work_on_videos(data: VideoData, settings: Settings, workspace: Workspace) -> str:
+    failed = workspace.folder / _FAILED
+    failed.unlink(missing_ok=True)
+    if data.left_out:
+        write_csv(failed, ("path", "reason"), data.left_out)
+    data.counts.save(workspace.folder / FILE)
+    make = functools.partial(VideoRun, data, settings)
+    return _results(data, settings, workspace, make, untrained_features(data, settings))
+
+
+def _results(
+    data: Meta,
+    settings: Settings,
+    workspace: Workspace,
+    make: Callable[[Source], EpisodeRun],
+    features: Callable[[], np.ndarray],
+) -> str:
+    """Trains, evaluates and reports.
+
+    Args:
+        data: the meta splits.
+        settings: see `Settings`.
+        workspace: of the job.
+        make: a run.
+        features: makes the features of the meta-test samples before any training.
+    """
+    found = _evaluate(data, settings, UNTRAINED, FewShotHead(), features, workspace)
     results = []
     for source in plan(settings):
-        one = FewShotRun(data, settings, source)
+        one = make(source)
         trained = workspace.train(one, epochs=settings.epochs)
-        model = one.with_params(trained.state.best)
-        results.append(RunResult(source, num_parameters(model), trained, model))
-        found += _evaluate(data, settings, source, model, workspace)
+        best = trained.state.best
+        model = one.with_params(best)
+        of_run = functools.partial(one.features, best, data.test)
+        count = sum(np.size(leaf) for leaf in jax.tree.leaves(best))
+        results.append(RunResult(source, count, trained, model, of_run))
+        found += _evaluate(data, settings, source, model, of_run, workspace)
     scores = [Score(**score) for one in found for score in one["scores"]]
     known = Scores(tuple(scores), np.array(found[0]["asked"]))
-    return write_report(workspace, data, settings, known, results)
+    return write_report(workspace, data, settings, known, results, features)
 
 
 def _evaluate(
-    data: MetaData, settings: Settings, source: Source, model: FewShotHead, workspace: Workspace
+    data: Meta,
+    settings: Settings,
+    source: Source,
+    model: FewShotHead,
+    features: Callable[[], np.ndarray],
+    workspace: Workspace,
 ) -> list[dict[str, Any]]:
     """The scores of one kind of features: those in the log, if they were finished, else new."""
 
     @functools.cache
     def encoded() -> Encoded:
-        return evaluation.encode(model, data.test.features)
+        return evaluation.encode(model, features())
 
     found = []
     for number, rows in enumerate(rows_of(settings, source)):
@@ -94,7 +157,7 @@ def _evaluate(
 
 
 def _scores(
-    data: MetaData,
+    data: Meta,
     settings: Settings,
     source: Source,
     rows: Sequence[Row],

@@ -62,17 +62,17 @@ def make_model(settings: Settings, through: str, num_features: int, *, seed: int
     """Returns a head with a freshly initialised encoder, at the temperature of the results.
 
     Args:
-        settings: of the job; its encoder is not "none".
+        settings: of the job; where its encoder is "none", the head has none.
         through: what it is trained through, one of `settings.train_through`.
         num_features: of a frame.
         seed: of the first weights.
     """
-    rngs = nnx.Rngs(seed)
-    encoder: nnx.Module = (
-        nnx.Linear(num_features, settings.embedding, rngs=rngs)
-        if settings.encoder_of(through) == "linear"
-        else Mlp(num_features, settings.hidden, settings.embedding, rngs=rngs)
-    )
+    rngs, kind = nnx.Rngs(seed), settings.encoder_of(through)
+    encoder: nnx.Module | None = None
+    if kind == "linear":
+        encoder = nnx.Linear(num_features, settings.embedding, rngs=rngs)
+    elif kind == "mlp":
+        encoder = Mlp(num_features, settings.hidden, settings.embedding, rngs=rngs)
     if through == ORDER_BLIND:
         return TemporalMeanHead(encoder=encoder)
     return make_head(through, settings.gamma, settings.boundary, encoder)

@@ -1,7 +1,7 @@
 """The pictures of a report: accuracy by matching, by temperature, learning curves, alignments."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.few_shot.data import MetaData
+from experiments.few_shot.data import Meta
 from experiments.few_shot.models import make_head
 from experiments.few_shot.results import RunResult, Score, Scores, mean, source_name
 from experiments.few_shot.sampling import sample_episodes
@@ -25,11 +25,12 @@ _MAX_PANELS = 6
 
 
 def drawings(
-    data: MetaData,
+    data: Meta,
     settings: Settings,
     scores: Scores,
     results: Sequence[RunResult],
     confused: Mapping[str, Sequence[Score]],
+    features: Callable[[], np.ndarray],
 ) -> list[tuple[str, Drawing]]:
     """Returns every picture that these results allow, in the order to show them.
 
@@ -40,6 +41,7 @@ def drawings(
         results: every training; alignments are drawn with the first one through tam, whatever its
             accuracy.
         confused: the results, by title, that confusion is shown of, each its scores over seeds.
+        features: makes the features of the meta-test samples before any training.
     """
     found: list[tuple[str, Drawing]] = [("matching.png", partial(_by_matching, settings, scores))]
     if len(settings.gammas) > 1:
@@ -51,7 +53,8 @@ def drawings(
         found.append((name, partial(_confusion, data, title, group)))
     through_tam = [result for result in results if result.source.through == "tam"]
     model = through_tam[0].model if through_tam else None
-    return [*found, ("alignments.png", partial(_alignments, data, settings, model))]
+    made = through_tam[0].features if through_tam else features
+    return [*found, ("alignments.png", partial(_alignments, data, settings, model, made))]
 
 
 def _error(found: Sequence[Score]) -> float:
@@ -153,7 +156,7 @@ def _learning_curves(results: Sequence[RunResult]) -> tuple[Figure, Picture]:
     return curves(histories, panels), Picture("learning_curves.png", "Learning curves", caption)
 
 
-def _confusion(data: MetaData, title: str, group: Sequence[Score]) -> tuple[Figure, Picture]:
+def _confusion(data: Meta, title: str, group: Sequence[Score]) -> tuple[Figure, Picture]:
     """Who is taken for whom, the queries of all seeds together."""
     truth, guess = (
         np.concatenate(part) for part in zip(*(one.guesses() for one in group), strict=True)
@@ -169,12 +172,15 @@ def _confusion(data: MetaData, title: str, group: Sequence[Score]) -> tuple[Figu
 
 
 def _alignments(
-    data: MetaData, settings: Settings, trained: FewShotHead | None
+    data: Meta,
+    settings: Settings,
+    trained: FewShotHead | None,
+    features: Callable[[], np.ndarray],
 ) -> tuple[Figure, Picture]:
     """A query that is right and one that is wrong, each against one support of every class."""
     model = trained or FewShotHead()
     head = make_head("tam", settings.gamma, settings.boundary)
-    split = data.test
+    split, x = data.test, features()
     query, support = sample_episodes(
         settings.episode_seed,
         jnp.arange(min(_SEARCHED, settings.episodes)),
@@ -194,7 +200,7 @@ def _alignments(
     truth = np.arange(settings.way).repeat(settings.queries)
     chosen: dict[bool, tuple[int, int, list[np.ndarray]]] = {}
     for number, (q, s) in enumerate(zip(np.asarray(query), np.asarray(support), strict=True)):
-        found = [np.asarray(one) for one in of_episode(split.features[q], split.features[s])]
+        found = [np.asarray(one) for one in of_episode(x[q], x[s])]
         for index, right in enumerate(found[1].argmin(-1) == truth):
             chosen.setdefault(bool(right), (number, index, [one[index] for one in found]))
         if len(chosen) == 2:
@@ -229,10 +235,10 @@ def _alignments(
         for ax in axes:
             ax.images[0].set_clim(costs.min(), costs.max())
             ax.title.set_fontsize(10)
-    features = source_name("tam" if trained else "")
+    named = source_name("tam" if trained else "")
     caption = (
         f"The first query in the episodes that is classified rightly and the first that is not, "
-        f"each against one support of every class, the true class first ({features}). Darker is "
+        f"each against one support of every class, the true class first ({named}). Darker is "
         "a greater cosine distance, orange the expected alignment of tam; above each its distance: "
         "the smallest wins."
     )

@@ -2,12 +2,14 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from experiments.few_shot import pictures
-from experiments.few_shot.data import MetaData
+from experiments.few_shot.data import Meta
 from experiments.few_shot.results import RunResult, Score, Scores, mean, source_name
 from experiments.few_shot.settings import ORDER_BLIND, Settings
 from experiments.shared.comparison import Comparison, comparisons_note, comparisons_table
@@ -26,10 +28,11 @@ _NONE = "-"
 
 def write_report(
     workspace: Workspace,
-    data: MetaData,
+    data: Meta,
     settings: Settings,
     scores: Scores,
     results: Sequence[RunResult],
+    features: Callable[[], np.ndarray],
 ) -> str:
     """Writes predictions.csv, report.json and report.md, then the pictures.
 
@@ -39,6 +42,7 @@ def write_report(
         settings: with which.
         scores: every evaluation.
         results: every training.
+        features: makes the features of the meta-test samples before any training.
 
     Returns:
         The report in plain text for a terminal.
@@ -103,7 +107,7 @@ def write_report(
                 for result in results
             ],
         },
-        drawings=pictures.drawings(data, settings, scores, results, confused),
+        drawings=pictures.drawings(data, settings, scores, results, confused, features),
         sessions=sessions_of(result.trained for result in results),
     )
     return report.write(workspace.folder)
@@ -268,7 +272,7 @@ def _without_counts(score: Score) -> dict:
     return {key: value for key, value in fields.items() if key not in ("right", "confusion")}
 
 
-def _write_predictions(path: Path, data: MetaData, scores: Scores) -> None:
+def _write_predictions(path: Path, data: Meta, scores: Scores) -> None:
     """Writes how often each meta-test sample was a query, and how often each result was right."""
     split = data.test
     columns: dict[str, Sequence] = {
@@ -280,7 +284,7 @@ def _write_predictions(path: Path, data: MetaData, scores: Scores) -> None:
     write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
-def _notes(settings: Settings, data: MetaData, results: Sequence[RunResult]) -> list[str]:
+def _notes(settings: Settings, data: Meta, results: Sequence[RunResult]) -> list[str]:
     """How to read the tables."""
     queries = "1 query" if settings.queries == 1 else f"{settings.queries} queries"
     notes = [
@@ -311,6 +315,8 @@ def _notes(settings: Settings, data: MetaData, results: Sequence[RunResult]) -> 
             for through in settings.train_through
         )
         notes.append(f"Encoders: {kinds}; used is {chosen}.")
+    if settings.videos:
+        notes.append(_trunk_note(settings))
     notes.append(
         "Which result that is blind to order is the best is seen on the meta-test classes, in "
         "favour of what alignment is compared with. Nothing else is chosen on them by the job; "
@@ -341,7 +347,23 @@ def _notes(settings: Settings, data: MetaData, results: Sequence[RunResult]) -> 
     return notes
 
 
-def _facts(data: MetaData) -> dict[str, str]:
+def _trunk_note(settings: Settings) -> str:
+    """What is trained and seen, of a job on videos."""
+    trained = {"none": "is not trained", "all": "is trained as a whole"}.get(
+        settings.train_trunk,
+        f"is trained in its last {settings.trunk_stages} "
+        + ("stage" if settings.trunk_stages == 1 else "stages"),
+    )
+    flip = "half of them mirrored" if settings.flip else "none mirrored"
+    return (
+        f"Features are those of --trunk={settings.trunk}, which {trained}; untrained features are "
+        f"the trunk's before that. Training sees a random frame of each segment, cut by "
+        f"--train_crop={settings.train_crop}, {flip}; testing the middle frame, and of that the "
+        "middle."
+    )
+
+
+def _facts(data: Meta) -> dict[str, str]:
     facts = {} if data.val else {"Meta-val": "none"}
     for name, split in data.splits.items():
         sizes = split.classes.size
@@ -350,5 +372,4 @@ def _facts(data: MetaData) -> dict[str, str]:
             f"{len(split.class_names)} classes ({names}), {len(split.ids):,} samples, "
             f"{min(sizes)} to {max(sizes)} a class"
         )
-    facts["Features"] = f"{data.test.features.shape[1]} segments of {data.num_features:,} features"
-    return facts
+    return facts | data.facts

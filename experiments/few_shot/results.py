@@ -1,7 +1,7 @@
 """What trainings and evaluations leave behind: the report is written from these alone."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +23,15 @@ class RunResult:
         trained: the run itself. Its history has an entry an epoch: loss, seconds and, where there
             are meta-validation classes, val_accuracy.
         model: with the parameters of `best_epoch`.
+        features: makes what that model is given of the meta-test samples, float32 [N, T, F]: of
+            stored features these, of videos the trunk's at that epoch.
     """
 
     source: Source
     num_parameters: int
     trained: Trained[Snapshot]
     model: FewShotHead
+    features: Callable[[], np.ndarray]
 
     @property
     def history(self) -> list[Entry]:

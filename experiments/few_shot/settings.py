@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import ClassVar
 
+from experiments.few_shot.video_settings import VideoOptions
 from experiments.shared.errors import UserError
-from experiments.shared.job import JOB, OTHER, JobOptions
+from experiments.shared.job import JOB, OTHER
 from experiments.shared.options import option
 
 MATCHINGS: tuple[str, ...] = ("min", "mean", "diagonal", "dtw", "tam", "tam_symmetric")
@@ -18,7 +19,7 @@ _TRAINING = "Encoder and meta-training"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(JobOptions):
+class Settings(VideoOptions):
     """Everything the job can be told. `--help` says what each field means.
 
     Raises:
@@ -39,7 +40,7 @@ class Settings(JobOptions):
         "",
         _DATA,
         "CSV file with the columns class,split: which classes are for meta-training (train), "
-        "meta-validation (val) and meta-testing (test). Other classes of the folder are left out.",
+        "meta-validation (val) and meta-testing (test). Other classes are left out.",
         changes_result=False,
         path=True,
     )
@@ -117,8 +118,8 @@ class Settings(JobOptions):
     encoder: str = option(
         "linear",
         _TRAINING,
-        "What is trained on top of the frozen features, frame by frame: nothing, a linear "
-        "projection, or one with a hidden layer.",
+        "What is trained on top of the features of frames, frame by frame: nothing, a linear "
+        "projection, or one with a hidden layer. (The paper trains the trunk and nothing on top.)",
         choices=ENCODERS,
     )
     embedding: int = option(128, _TRAINING, "Features that the encoder gives.", minimum=1)
@@ -188,23 +189,28 @@ class Settings(JobOptions):
         changes_result=False,
     )
     num_threads: int = option(
-        4, JOB, "Files read at the same time.", minimum=1, changes_result=False
+        4,
+        JOB,
+        "Files read at the same time; of videos, those of the next step while one is computed.",
+        minimum=1,
+        changes_result=False,
     )
 
     predict: str = option(
         "",
         OTHER,
-        "Classify this .npy [T, F], all of a folder, or those of a CSV file with a column path, by "
-        "the sequences of --predict_support, and end. The settings are read from --out_dir.",
+        "Classify this video or .npy [T, F], all of a folder, or those of a CSV file with a column "
+        "path, by those of --predict_support, and end. The settings are read from --out_dir. "
+        "Videos need a run on videos, or one on features by experiments.extract_tse.",
         changes_result=False,
         path=True,
     )
     predict_support: str = option(
         "",
         OTHER,
-        "With --predict: the labelled sequences to compare with, one or more a class. A folder "
-        "with a folder of .npy files for each class, or a CSV file with the columns path,label. "
-        "The classes may be any, also such as nothing was trained on.",
+        "With --predict: what to compare with, one or more a class. A folder with a folder of "
+        "videos or .npy files for each class, or a CSV file with the columns path,label. The "
+        "classes may be any, also such as nothing was trained on.",
         changes_result=False,
         path=True,
     )
@@ -223,9 +229,11 @@ class Settings(JobOptions):
         if self.predict:
             if not self.predict_support:
                 raise UserError(
-                    "--predict_support: needed with --predict; give a folder with a folder of .npy "
-                    "files for each class, or a CSV file with the columns path,label"
+                    "--predict_support: needed with --predict; give a folder with a folder of "
+                    "videos or .npy files for each class, or a CSV file with the columns path,label"
                 )
+        elif self.videos:
+            self._check_frames()
         elif self.layout == "index":
             for name, what in (
                 ("data_dir", "the folder of your data set"),
@@ -233,9 +241,9 @@ class Settings(JobOptions):
             ):
                 if not getattr(self, name):
                     raise UserError(
-                        f"--{name}: needed with --layout=index; give {what} (or "
-                        "--flagfile=experiments/flags/few_shot_demo.txt for the data that comes "
-                        "with this)"
+                        f"--{name}: needed with --layout=index; give {what} (or --videos for "
+                        "frames, or --flagfile=experiments/flags/few_shot_demo.txt for the data "
+                        "that comes with this)"
                     )
         elif self.data_dir or self.class_splits:
             raise UserError(
@@ -247,14 +255,29 @@ class Settings(JobOptions):
                 raise UserError(f"--{name}: must name at least one")
         if self.trained and not self.train_through:
             raise UserError(
-                "--train_through: names nothing to train the encoder through; give --encoder=none "
-                "to evaluate the features as they are"
+                "--train_through: names nothing to train through; give --encoder=none (and, with "
+                "--videos, --train_trunk=none) to evaluate the features as they are"
             )
+
+    def _check_frames(self) -> None:
+        """Refuses what is about stored features alone, in a job on videos."""
+        self.check_videos(self.batch_episodes)
+        for name in ("data_dir", "layout", "sampling", "center", "standardize"):
+            default = {field.name: field.default for field in dataclasses.fields(self)}[name]
+            if getattr(self, name) != default:
+                raise UserError(
+                    f"--{name}: is about stored features, and --videos are given; leave one out"
+                )
 
     @property
     def trained(self) -> bool:
-        """Whether there is an encoder to train."""
-        return self.encoder != "none"
+        """Whether there is anything to train, an encoder or a trunk."""
+        return self.encoder != "none" or self.trains_trunk
+
+    @property
+    def trains_trunk(self) -> bool:
+        """Whether a trunk is trained."""
+        return bool(self.videos) and self.train_trunk != "none"
 
     def encoder_of(self, through: str) -> str:
         """Returns the kind of the encoder that is trained through a matching."""

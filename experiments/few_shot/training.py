@@ -1,5 +1,7 @@
 """Meta-training: what a run is, how it starts, and what an epoch does."""
 
+import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ import optax
 from flax import nnx
 
 from experiments.few_shot import evaluation
-from experiments.few_shot.data import MetaData, MetaSplit
+from experiments.few_shot.data import Meta, MetaData, MetaSplit, Samples
 from experiments.few_shot.evaluation import Row
 from experiments.few_shot.models import make_model, num_parameters
 from experiments.few_shot.sampling import Classes, sample_episodes
@@ -159,25 +161,95 @@ def train_epoch(
     return state, jnp.mean(losses)
 
 
-class FewShotRun(Run[Snapshot]):
-    """One encoder, trained on the meta-training classes.
+class EpisodeRun(Run[Snapshot]):
+    """One model, trained on episodes of the meta-training classes.
 
     After every epoch it is evaluated on the meta-validation classes, where there are any.
     """
 
-    def __init__(self, data: MetaData, settings: Settings, source: Source) -> None:
+    def __init__(
+        self, data: Meta, settings: Settings, source: Source, params: Params, scaling: Scaling
+    ) -> None:
         """Prepares a run.
 
         Args:
             data: what to train and validate on.
             settings: see `Settings`.
             source: what to train through, at which temperature, with which seed.
+            params: the first ones, of what is trained.
+            scaling: what features are scaled with.
         """
         self.name, self.about = source.name, source._asdict()
-        self._data, self._settings, self._source = data, settings, source
+        self._settings, self._source = settings, source
+        self._val, self._params, self._scaling = data.val, params, scaling
+
+    @property
+    @abc.abstractmethod
+    def optimizer(self) -> optax.GradientTransformation:
+        """Of the parameters."""
+
+    @abc.abstractmethod
+    def train_steps(
+        self, state: TrainState, epoch: int, advance: Advance
+    ) -> tuple[TrainState, Entry]:
+        """Takes the steps of an epoch, from 0; may reuse the buffers of the state."""
+
+    @abc.abstractmethod
+    def with_params(self, params: Params) -> FewShotHead:
+        """Returns the head with these parameters."""
+
+    @abc.abstractmethod
+    def features(self, params: Params, split: Any) -> np.ndarray:
+        """Returns what that head is given of a meta split, float32 [N, T, F]."""
+
+    def start(self) -> Snapshot:
+        """Returns the snapshot before the first epoch."""
+        params = jax.tree.map(jnp.asarray, self._params)
+        return Snapshot(
+            TrainState(params, self.optimizer.init(params)),
+            params,
+            np.float64(-1),
+            np.int32(0),
+            self._scaling,
+        )
+
+    def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
+        """Trains one epoch, then validates."""
+        # A copy on the device, because the epoch reuses the buffers of the state it is given.
+        copied = jax.tree.map(jnp.array, state.state)
+        training, entry = self.train_steps(copied, number - 1, advance)
+        accuracy: np.ndarray | np.float64 = state.best_accuracy
+        if self._val is not None:
+            accuracy = np.float64(self._validate(training.params, self._val))
+            entry["val_accuracy"] = float(accuracy)
+            if accuracy <= state.best_accuracy:
+                return state._replace(state=training), entry
+        return Snapshot(training, training.params, accuracy, np.int32(number), state.scaling), entry
+
+    def _validate(self, params: Params, split: Samples) -> float:
+        """Accuracy on meta-validation classes, matched as it is trained."""
+        settings, row = self._settings, Row(self._source.through, self._source.gamma)
+        shots = settings.train_shots
+        found = evaluation.evaluate(
+            evaluation.encode(self.with_params(params), self.features(params, split)),
+            split,
+            [row],
+            settings,
+            num_episodes=settings.val_episodes,
+            shots=[shots],
+            desc="validation",
+        )
+        return found.accuracies[row, shots].mean
+
+
+class FewShotRun(EpisodeRun):
+    """One encoder of stored features; an epoch is one call of a compiled program."""
+
+    def __init__(self, data: MetaData, settings: Settings, source: Source) -> None:
+        """Prepares a run, see `EpisodeRun`."""
         self.model = make_model(settings, source.through, data.num_features, seed=source.seed)
         graphdef, params = nnx.split(self.model, nnx.Param)
-        self._params = nnx.to_pure_dict(params)
+        super().__init__(data, settings, source, nnx.to_pure_dict(params), data.scaling)
         self._spec = TrainSpec(
             graphdef=graphdef,
             steps=settings.steps_per_epoch,
@@ -190,58 +262,37 @@ class FewShotRun(Run[Snapshot]):
             queries=settings.queries,
         )
         self._features = jnp.asarray(data.train.features)
+        self._classes = data.train.classes
 
-    def start(self) -> Snapshot:
-        """Returns the snapshot before the first epoch."""
-        params = jax.tree.map(jnp.asarray, self._params)
-        return Snapshot(
-            TrainState(params, self._spec.optimizer.init(params)),
-            params,
-            np.float64(-1),
-            np.int32(0),
-            self._data.scaling,
-        )
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Of the encoder."""
+        return self._spec.optimizer
 
-    def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
-        """Trains one epoch, then validates; the whole epoch is one call of a compiled program."""
+    def train_steps(
+        self, state: TrainState, epoch: int, advance: Advance
+    ) -> tuple[TrainState, Entry]:
+        """Takes the steps of an epoch."""
         source = self._source
         training, loss = train_epoch(
             self._spec,
-            # A copy on the device, because the epoch reuses the buffers of the state it is given.
-            jax.tree.map(jnp.array, state.state),
+            state,
             self._features,
-            self._data.train.classes,
+            self._classes,
             source.gamma,
             source.seed,
-            number - 1,
+            epoch,
         )
-        entry: Entry = {"loss": float(loss)}
-        accuracy: np.ndarray | np.float64 = state.best_accuracy
-        if self._data.val is not None:
-            accuracy = np.float64(self._validate(training.params, self._data.val))
-            entry["val_accuracy"] = float(accuracy)
-            if accuracy <= state.best_accuracy:
-                return state._replace(state=training), entry
-        return Snapshot(training, training.params, accuracy, np.int32(number), state.scaling), entry
+        return training, {"loss": float(loss)}
 
     def with_params(self, params: Params) -> FewShotHead:
         """Returns the model with these parameters."""
         return nnx.merge(self._spec.graphdef, jax.tree.map(jnp.asarray, params))
 
-    def _validate(self, params: Params, split: MetaSplit) -> float:
-        """Accuracy on meta-validation classes, matched as it is trained."""
-        settings, row = self._settings, Row(self._source.through, self._source.gamma)
-        shots = settings.train_shots
-        found = evaluation.evaluate(
-            evaluation.encode(self.with_params(params), split.features),
-            split,
-            [row],
-            settings,
-            num_episodes=settings.val_episodes,
-            shots=[shots],
-            desc="validation",
-        )
-        return found.accuracies[row, shots].mean
+    def features(self, params: Params, split: MetaSplit) -> np.ndarray:
+        """Returns the stored features."""
+        del params
+        return split.features
 
 
 def run_name(settings: Settings, through: str, seed: int) -> str:
@@ -257,6 +308,16 @@ def num_bytes(data: MetaData, settings: Settings) -> int:
         through: num_parameters(make_model(settings, through, data.num_features, seed=0))
         for through in settings.train_through
     }
+    return checkpoint_bytes(settings, sizes)
+
+
+def checkpoint_bytes(settings: Settings, sizes: Mapping[str, int]) -> int:
+    """Returns about how many bytes checkpoints take.
+
+    Args:
+        settings: say how many there are.
+        sizes: numbers that are trained through each matching.
+    """
     # Parameters, the best ones, two moments; one checkpoint more while one is replaced.
     numbers = 4 * sum(sizes[source.through] for source in plan(settings))
     return 4 * numbers * (settings.keep_checkpoints + 1)

@@ -150,7 +150,11 @@ def write_scores(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any
 
 
 def say_classes(
-    run: OpenRun, ids: Sequence[str], probabilities: np.ndarray, about: str = ""
+    run: OpenRun,
+    ids: Sequence[str],
+    probabilities: np.ndarray,
+    about: str = "",
+    distances: np.ndarray | None = None,
 ) -> str:
     """Returns what to print of a classification; of several inputs the rest is in a file.
 
@@ -159,6 +163,8 @@ def say_classes(
         ids: of the inputs.
         probabilities: ``[N, C]``.
         about: what is known of the one input, such as its length.
+        distances: ``[N, C]`` to the classes, shown beside the probabilities; None where the run
+            has none.
 
     Raises:
         UserError: the file cannot be written.
@@ -172,20 +178,27 @@ def say_classes(
     if len(ids) == 1:
         best = np.argsort(-probabilities[0], kind="stable")[:_SHOWN]
         table = Table(
-            ("class", "probability"),
-            tuple((names[label], f"{probabilities[0, label]:.4f}") for label in best),
+            ("class", "probability", *([] if distances is None else ["distance"])),
+            tuple(
+                (
+                    names[label],
+                    f"{probabilities[0, label]:.4f}",
+                    *([] if distances is None else [f"{distances[0, label]:.4f}"]),
+                )
+                for label in best
+            ),
         )
         return f"{ids[0]}: {about}{run.about}\n\n{table.to_text()}"
     best = np.argmax(probabilities, axis=1)
+    apart = np.zeros((len(ids), 0)) if distances is None else distances
     rows = [
-        (name, names[label], f"{one[label]:.6f}", *(f"{p:.6f}" for p in one))
-        for name, label, one in zip(ids, best, probabilities, strict=True)
+        (name, names[label], f"{one[label]:.6f}", *(f"{x:.6f}" for x in (*one, *others)))
+        for name, label, one, others in zip(ids, best, probabilities, apart, strict=True)
     ]
-    path = write_scores(
-        run.folder / "predicted.csv",
-        ("id", "class", "probability", *names),
-        rows,
-    )
+    columns = ["id", "class", "probability", *names]
+    if distances is not None:
+        columns += [f"distance {name}" for name in names]
+    path = write_scores(run.folder / "predicted.csv", columns, rows)
     shown = Table(("id", "class", "probability"), tuple(row[:3] for row in rows[:_SHOWN]))
     more = f"\n... and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     return f"{len(rows)} inputs, {run.about}; all are in {path}\n\n{shown.to_text()}{more}"

@@ -238,7 +238,7 @@ def test_each_matching_has_a_panel_for_its_loss(finished):
 
     def result(through, gamma):
         source = training.Source(through, gamma, 0)
-        return pictures.RunResult(source, 1, training_of(source.name, entries), None)
+        return pictures.RunResult(source, 1, training_of(source.name, entries), None, None)
 
     figure, _ = pictures._learning_curves(
         [result("tam", 0.1), result("tam", 1.0), result("mean", 0.1), result("order_blind", 0.1)]
@@ -325,6 +325,15 @@ def test_flagfiles_of_the_paper(name):
     assert found.samples_per_class == 100 and found.center == "none"
 
 
+def test_flagfile_of_the_paper_from_frames():
+    found = options.parse(
+        Settings, ["few_shot", f"--flagfile={FLAGS / 'few_shot_frames.txt'}", "--videos=v.csv"]
+    )
+    assert (found.way, found.shots, found.queries, found.episodes) == (5, (1, 5), 1, 10_000)
+    assert found.num_segments == 8 and found.train_crop == "random" and not found.flip
+    assert found.train_trunk == "all" and found.encoder == "none" and found.trains_trunk
+
+
 def test_former_words_are_read(capsys):
     found = options.parse(Settings, ["few_shot", "--layout=spoken_digits", "--center=sequence"])
     assert found.center == "mean" and "--center=mean" in capsys.readouterr().err
@@ -341,6 +350,8 @@ def test_settings_that_cannot_change_the_result():
     assert others == {
         "data_dir", "class_splits", "out_dir", "resume", "keep_checkpoints", "eval_batch",
         "distance_table", "num_threads", "traceback", "outside_paths", "predict",
-        "predict_support", "predict_method", "predict_seed",
+        "predict_support", "predict_method", "predict_seed", "predict_pictures", "video_encoder",
+        "video_encoder_weights", "allow_pickle", "videos", "trunk_weights", "cache_mb",
+        "max_pixels", "videos_at_once",
         "seeds", "train_through", "gammas", "epochs",  # by these a job grows
     }  # fmt: skip
