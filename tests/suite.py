@@ -289,7 +289,8 @@ class WeightedDtwSuite:
         values, *gradients = self.value_and_grads(x, c, w, path_from=(c + 0.2, w))
         assert [g.dtype for g in gradients] == [dtype, jnp.float32, jnp.float32]
         wide = self.value_and_grads(x.astype(jnp.float32), c, w, path_from=(c + 0.2, w))
-        np.testing.assert_array_equal(values, wide[0])
+        # On a GPU the lanes add the features of another dtype up in another order.
+        np.testing.assert_allclose(values, wide[0], rtol=2e-7)
         chex.assert_trees_all_equal(gradients, [wide[1].astype(dtype), *wide[2:]])
 
     def test_float16_paths_are_about_as_short(self):

@@ -123,18 +123,22 @@ class TestInterpreted(StripsSuite):
 class TestOnCard(StripsSuite):
     interpret = False
 
-    @pytest.mark.parametrize("size", [(3, 1000, 1100), (200, 300, 260), (5000, 8, 8)], ids=str)
+    @pytest.mark.usefixtures("our_modes")
+    @pytest.mark.parametrize(
+        "size", [(3, 1000, 1100), (200, 300, 260), (5000, 8, 8), (1, 4000, 4000)], ids=str
+    )
     def test_many_strips(self, size, rng):
         """Against XLA, which the loops have checked."""
         from tempalign._engine import hard, model, soft
 
         costs, ends = self.costs(rng, size, "real"), self.ends(rng, size)
+        last_row, last_column = (end[None, None] for end in ends)
         described = model.Model(*model.dtw(True), soft=True)
         lanes = jnp.asarray(costs).transpose(1, 2, 0)
         run = functools.partial(soft_strips.value, diagonal=True, forbids=False, visits=True)
         found, visits = run(costs, np.full(size[0], 0.3, np.float32), ends, interpret=False)
-        inside = jnp.arange(size[1])[:, None, None] <= ends[0]
-        inside &= jnp.arange(size[2])[:, None] <= ends[1]
+        inside = jnp.arange(size[1])[:, None, None] <= last_row
+        inside &= jnp.arange(size[2])[None, :, None] <= last_column
         expected = soft.gibbs(
             described, jnp.where(inside, lanes, 0), hard.Ends(*ends), None, jnp.float32(0.3)
         )
