@@ -8,7 +8,7 @@ far from 0, as they would in ``|x|^2 + |y|^2 - 2 x y``.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,30 @@ from tempalign.kernels.gpu import launch
 
 Term = Literal["squares", "absolute"]
 
-_ROWS, _COLUMNS = 8, 8  # of a lane
-_DOWN, _ACROSS = 16, 8  # lanes of a program
+
+class Form(NamedTuple):
+    """What a program works on.
+
+    Attributes:
+        rows: of a lane.
+        columns: of a lane.
+        down: lanes below each other.
+        across: lanes side by side.
+    """
+
+    rows: int
+    columns: int
+    down: int
+    across: int
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns of a program."""
+        return self.rows * self.down, self.columns * self.across
+
+
+_COMPILED = Form(8, 8, 16, 8)
+_INTERPRETED = Form(4, 4, 4, 4)  # any is as right, and a small one is compiled sooner
 _WIDE = 4  # neighbours that one load brings
 _MOST = 2**31 - 1
 
@@ -63,8 +85,8 @@ def gradient(x: Array, y: Array, cotangent: Array, term: Term, *, interpret: boo
 
 def too_many(s: int, rows: int, columns: int, features: int) -> bool:
     """Whether one of the matrices has more numbers than an int32 counts."""
-    tall, wide = _padded_to(rows, _ROWS * _DOWN), _padded_to(columns, _ROWS * _DOWN)
-    deep = _padded_to(features, _COLUMNS * _ACROSS) + 1
+    most = max(_COMPILED.tile)
+    tall, wide, deep = (_padded_to(size, most) for size in (rows, columns, features + 1))
     return s * max(tall * wide, tall * deep, wide * deep) > _MOST
 
 
@@ -85,7 +107,8 @@ def _updates(
     """
     shared, depth, height = rows.shape
     width = columns.shape[2]
-    tall, wide = _padded_to(height, _ROWS * _DOWN), _padded_to(width, _COLUMNS * _ACROSS)
+    form = _INTERPRETED if interpret else _COMPILED
+    tall, wide = _padded_to(height, form.tile[0]), _padded_to(width, form.tile[1])
     # One more than is used, which is read ahead.
     rows = jnp.pad(rows, ((0, 0), (0, 1), (0, tall - height))).reshape(-1, tall)
     columns = jnp.pad(columns, ((0, 0), (0, 1), (0, wide - width))).reshape(-1, wide)
@@ -95,31 +118,34 @@ def _updates(
             jnp.pad(fixed, ((0, 0), (0, tall - height), (0, wide - width))).reshape(-1, wide)
         )
     (found,) = launch.call(
-        partial(_kernel, depth=depth, tall=tall, term=term, interpret=interpret),
+        partial(_kernel, form=form, depth=depth, tall=tall, term=term, interpret=interpret),
         *operands,
-        grid=(tall // (_ROWS * _DOWN), wide // (_COLUMNS * _ACROSS), shared),
+        grid=(tall // form.tile[0], wide // form.tile[1], shared),
         out_shape=[jax.ShapeDtypeStruct((shared * tall, wide), jnp.float32)],
         name="frame_cost" if fixed is None else "frame_cost_gradient",
         interpret=interpret,
-        num_warps=_DOWN * _ACROSS // 32,
+        num_warps=max(1, form.down * form.across // 32),
     )
     return found.reshape(shared, tall, wide)[:, :height, :width]
 
 
-def _kernel(rows_ref, columns_ref, *refs, depth, tall, term, interpret):
+def _kernel(rows_ref, columns_ref, *refs, form, depth, tall, term, interpret):
     *fixed_refs, result_ref = refs
-    lane = jnp.arange(_DOWN * _ACROSS, dtype=jnp.int32)
-    down, across = launch.divided(lane, _ACROSS)
-    row = launch.program(0) * (_ROWS * _DOWN) + down * _ROWS
-    column = launch.program(1) * (_COLUMNS * _ACROSS) + across * _COLUMNS
+    lane = jnp.arange(form.down * form.across, dtype=jnp.int32)
+    down, across = launch.divided(lane, form.across)
+    row = launch.program(0) * form.tile[0] + down * form.rows
+    column = launch.program(1) * form.tile[1] + across * form.columns
     shared = launch.program(2)
-    below, beside = range(_ROWS), range(_COLUMNS)
+    below, beside = range(form.rows), range(form.columns)
     at = shared * tall + row
     fixed = [[ref[at + i, column + j] for j in beside] for ref in fixed_refs for i in below]
 
     def reads(k: Array) -> tuple[list[Array], list[Array]]:
         word = shared * (depth + 1) + k
-        return _neighbours(rows_ref, word, row), _neighbours(columns_ref, word, column)
+        return (
+            _neighbours(rows_ref, word, row, form.rows),
+            _neighbours(columns_ref, word, column, form.columns),
+        )
 
     def update(i: int, j: int, by_row: Array, by_column: Array, total: Array) -> Array:
         if not fixed:
@@ -142,9 +168,10 @@ def _kernel(rows_ref, columns_ref, *refs, depth, tall, term, interpret):
             sums = [total + one for total, one in zip(sums, by_rows, strict=True)]
         return totals, sums, ahead
 
-    zero = jnp.zeros(_DOWN * _ACROSS, jnp.float32)
+    zero = jnp.zeros(form.down * form.across, jnp.float32)
     signs = bool(fixed) and term == "absolute"
-    start = [[zero] * _COLUMNS for _ in below], [zero] * _ROWS if signs else [], reads(jnp.int32(0))
+    sums = [zero] * form.rows if signs else []
+    start = [[zero] * form.columns for _ in below], sums, reads(jnp.int32(0))
     totals, sums, _ = lax.fori_loop(0, depth, turn, start)
     for i in below:
         for j in beside:
@@ -154,10 +181,10 @@ def _kernel(rows_ref, columns_ref, *refs, depth, tall, term, interpret):
             result_ref[at + i, column + j] = total
 
 
-def _neighbours(ref, word: Array, start: Array) -> list[Array]:
-    """Eight neighbours for each lane, in loads of `_WIDE`."""
+def _neighbours(ref, word: Array, start: Array, count: int) -> list[Array]:
+    """So many neighbours for each lane, in loads of `_WIDE`."""
     found: list[Array] = []
-    for i in range(0, _ROWS, _WIDE):
+    for i in range(0, count, _WIDE):
         wide = ref[word, (start + i)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)[None]]
         found += [part.reshape(start.shape) for part in lax.split(wide, (1,) * _WIDE, axis=1)]
     return found

@@ -11,7 +11,7 @@ from jax import lax
 from tempalign._types import Array
 from tempalign.kernels.gpu import launch, strip_layout, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
-from tempalign.kernels.gpu.strip_layout import COLUMNS, ROWS, Ends, Layout
+from tempalign.kernels.gpu.strip_layout import Ends, Layout
 from tempalign.kernels.gpu.strips import State
 
 # What a cell came from, two bits each.
@@ -57,7 +57,7 @@ def value(
     Returns:
         Values ``[L]``, and int32 ``rows [n + m - 1, L]`` (see `tempalign._engine.hard`) or None.
     """
-    layout = Layout(*matrices.shape)
+    layout = Layout.of(matrices, interpret)
     costs, lasts = layout.skewed(matrices), strip_layout.of_lanes(layout, ends)
     dtypes = _Minimum.dtypes
     found, *rest = launch.call(
@@ -104,7 +104,7 @@ def _forward(cost_ref, *refs, layout, diagonal, paths, ends, interpret):
             return
         word = warp.full(0, jnp.int32)
         for row, column, (choice,) in records:
-            word = word | (choice << (2 * (row * COLUMNS + column)))
+            word = word | (choice << (2 * (row * layout.wide + column)))
         refs[1 + borders][turn * LANES + warp.lane] = word
 
     strips.forward(
@@ -151,12 +151,12 @@ def _walk_kernel(choice_ref, row_ref, column_ref, rows_ref, *, layout):
         p = layout.rows + layout.columns - 2 - index
         here = position == p
         rows_ref[p * stride + lane] = jnp.where(here, row, -1)
-        strip, in_strip = launch.divided(row, layout.group * ROWS)
-        place, of_place = launch.divided(in_strip, ROWS)
-        block, of_block = launch.divided(column, COLUMNS)
+        strip, in_strip = launch.divided(row, layout.group * layout.tall)
+        place, of_place = launch.divided(in_strip, layout.tall)
+        block, of_block = launch.divided(column, layout.wide)
         turn = (warp * layout.strips + strip) * layout.turns + block + place
         word = choice_ref[turn * LANES + of_warp * layout.group + place]
-        choice = (word >> (2 * (of_place * COLUMNS + of_block))) & 3
+        choice = (word >> (2 * (of_place * layout.wide + of_block))) & 3
         # At the border there is one way; this also keeps the walk inside where costs are infinite.
         choice = jnp.where(row == 0, _COLUMN, jnp.where(column == 0, _ROW, choice))
         slant = choice == _DIAGONAL

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from tempalign._types import Array
 from tempalign.kernels.gpu import exponent, launch, strip_layout, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
-from tempalign.kernels.gpu.strip_layout import CELLS, COLUMNS, Ends, Layout
+from tempalign.kernels.gpu.strip_layout import Ends, Layout
 from tempalign.kernels.gpu.strips import State
 
 
@@ -51,14 +51,14 @@ def value(
     Returns:
         Values ``[L]``, inf where there is no path, and expected visits ``[L, n, m]`` or None.
     """
-    layout = Layout(*matrices.shape)
+    layout = Layout.of(matrices, interpret)
     costs = layout.skewed(matrices)
     lasts = strip_layout.of_lanes(layout, ends)
     dtypes, shares = _SoftMinimum.dtypes, (2 if diagonal else 1) if visits else 0
     out_shape = [
         *strip_layout.results(layout, dtypes, LANES),
         *strip_layout.borders(layout, dtypes),
-        *strip_layout.results(layout, [jnp.float32] * shares, layout.turns * CELLS * LANES),
+        *strip_layout.results(layout, [jnp.float32] * shares, layout.turns * layout.cells * LANES),
     ]
     mantissa, power, *rest = launch.call(
         partial(
@@ -97,7 +97,7 @@ def value(
         *lasts,
         grid=(layout.programs,),
         out_shape=[
-            *strip_layout.results(layout, [jnp.float32], layout.turns * CELLS * LANES),
+            *strip_layout.results(layout, [jnp.float32], layout.turns * layout.cells * LANES),
             *strip_layout.borders(layout, [jnp.float32]),
         ],
         name="soft_strips_back",
@@ -121,10 +121,10 @@ def _forward(cost_ref, gamma_ref, *refs, layout, diagonal, forbids, shares, ends
         return _SoftMinimum(warp, exponent.scale_of(gamma_ref[pair], warp), forbids)
 
     def record(warp: Warp, turn: Array, records: list[Any]) -> None:
-        at = turn * (CELLS * LANES) + warp.lane
+        at = turn * (layout.cells * LANES) + warp.lane
         for row, column, recorded in records:
             for ref, share in zip(share_refs, recorded, strict=False):
-                ref[at + (row * COLUMNS + column) * LANES] = share
+                ref[at + (row * layout.wide + column) * LANES] = share
 
     strips.forward(
         algebra,

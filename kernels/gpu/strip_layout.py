@@ -1,6 +1,6 @@
 """Where the cells of matrices of local costs are stored, and what strips of them hand on.
 
-See `strips`: a lane has `ROWS` rows, a turn `COLUMNS` of their columns, a warp one group of lanes
+See `strips`: a lane has a few rows, a turn a few of their columns, a warp one group of lanes
 for each of its pairs, and a pair of many rows several strips.
 """
 
@@ -15,8 +15,10 @@ from tempalign._types import Array
 from tempalign.kernels.gpu import launch
 from tempalign.kernels.gpu.launch import LANES, Warp
 
-ROWS, COLUMNS = 4, 4  # of a lane in a turn
-CELLS = ROWS * COLUMNS
+# Rows of a lane, and their columns in a turn. Interpreted, any numbers are as right, and small ones
+# are compiled sooner.
+_BLOCK, _INTERPRETED = (4, 4), (2, 2)
+ROWS = _BLOCK[0]
 CHUNK = 8  # turns between two looks at what the strip above has stored
 
 Ends = tuple[Array, Array]  # last rows and columns of pairs
@@ -30,27 +32,41 @@ class Layout:
         pairs: number of matrices.
         rows: of each.
         columns: of each.
+        tall: rows of a lane.
+        wide: columns of a turn.
     """
 
     pairs: int
     rows: int
     columns: int
+    tall: int = _BLOCK[0]
+    wide: int = _BLOCK[1]
+
+    @classmethod
+    def of(cls, matrices: Array, interpret: bool) -> "Layout":
+        """That of matrices ``[pairs, rows, columns]``."""
+        return cls(*matrices.shape, *(_INTERPRETED if interpret else _BLOCK))
+
+    @property
+    def cells(self) -> int:
+        """Cells of a lane in a turn."""
+        return self.tall * self.wide
 
     @property
     def group(self) -> int:
         """Lanes of a pair."""
-        lanes = -(-self.rows // ROWS)
+        lanes = -(-self.rows // self.tall)
         return min(LANES, 1 << (lanes - 1).bit_length())
 
     @property
     def strips(self) -> int:
         """Strips of a pair."""
-        return -(-self.rows // (self.group * ROWS))
+        return -(-self.rows // (self.group * self.tall))
 
     @property
     def blocks(self) -> int:
         """Turns that a lane needs for its columns."""
-        return -(-self.columns // COLUMNS)
+        return -(-self.columns // self.wide)
 
     @property
     def turns(self) -> int:
@@ -71,7 +87,7 @@ class Layout:
     @property
     def padded(self) -> tuple[int, int]:
         """Rows and columns that are worked on."""
-        return self.strips * self.group * ROWS, self.blocks * COLUMNS
+        return self.strips * self.group * self.tall, self.blocks * self.wide
 
     @property
     def programs(self) -> int:
@@ -81,7 +97,7 @@ class Layout:
     @property
     def size(self) -> int:
         """Cells that are stored."""
-        return self.programs * self.turns * CELLS * LANES
+        return self.programs * self.turns * self.cells * LANES
 
     def skewed(self, matrices: Array) -> Array:
         """``[pairs, rows, columns]`` as the kernels read them, flat; 0 where there is none."""
@@ -92,8 +108,8 @@ class Layout:
             (0, columns - self.columns),
         )
         whole = jnp.pad(matrices, more).reshape(
-            *(self.warps, self.pairs_of_warp, self.strips, self.group, ROWS),
-            *(self.blocks, COLUMNS),
+            *(self.warps, self.pairs_of_warp, self.strips, self.group, self.tall),
+            *(self.blocks, self.wide),
         )
         by_lane = whole.transpose(0, 1, 2, 4, 6, 3, 5)  # [..., lanes of a group, blocks]
         # A row that is padded, and read back one shorter, begins one later than the row before.
@@ -106,7 +122,7 @@ class Layout:
     def straight(self, skewed: Array) -> Array:
         """The inverse of `skewed`."""
         sheared = skewed.reshape(
-            *(self.warps, self.strips, self.turns, ROWS, COLUMNS),
+            *(self.warps, self.strips, self.turns, self.tall, self.wide),
             *(self.pairs_of_warp, self.group),
         ).transpose(0, 5, 1, 3, 4, 6, 2)
         lead = sheared.shape[:5]
@@ -155,10 +171,10 @@ class End(NamedTuple):
         divided: Callable[[Any, int], tuple[Any, Any]] = launch.divided
         if isinstance(row, int):
             divided = divmod
-        strip, in_strip = divided(row, layout.group * ROWS)
-        place, of_place = divided(in_strip, ROWS)
-        block, of_block = divided(column, COLUMNS)
-        return cls(strip, place, block, of_place * COLUMNS + of_block)
+        strip, in_strip = divided(row, layout.group * layout.tall)
+        place, of_place = divided(in_strip, layout.tall)
+        block, of_block = divided(column, layout.wide)
+        return cls(strip, place, block, of_place * layout.wide + of_block)
 
     def reached(self, strip: Array, warp: Warp, block: Array) -> Callable[[int], Array | None]:
         """For the number of a cell, the lanes where it is the last one; None for none."""
@@ -195,7 +211,7 @@ def borders(layout: Layout, dtypes: Sequence[Any]) -> list[jax.ShapeDtypeStruct]
     """What strips hand on; none where there is one strip."""
     if layout.strips == 1:
         return []
-    return results(layout, dtypes, layout.blocks * COLUMNS)
+    return results(layout, dtypes, layout.blocks * layout.wide)
 
 
 def of_lanes(layout: Layout, ends: Ends | None) -> list[Array]:

@@ -1,6 +1,6 @@
 """Recurrences over matrices of local costs: strips of rows, one warp each.
 
-A lane owns `ROWS` rows. In a turn it works on `COLUMNS` columns of them, and hands what its last
+A lane owns a few rows. In a turn it works on a few columns of them, and hands what its last
 row holds to the lane below, which works on the same columns a turn later: a group of lanes is a
 wavefront, and nothing waits at a barrier. A group is as large as the rows of a pair need, from one
 lane to a warp; of short pairs a warp holds several. Where there are more rows than a warp has,
@@ -21,21 +21,11 @@ from tempalign._types import Array
 from tempalign.kernels.gpu import launch
 from tempalign.kernels.gpu.launch import LANES, Warp
 from tempalign.kernels.gpu.strip_layout import (
-    CELLS,
     CHUNK,
-    COLUMNS,
-    ROWS,
     End,
     Layout,
     number_of_turn,
     whole,
-)
-
-# The cells of a turn, each behind what it comes from, and as far from that as can be: the cells of
-# an anti-diagonal do not wait for each other.
-_BY_DIAGONAL = sorted(
-    ((row, column) for row in range(ROWS) for column in range(COLUMNS)),
-    key=lambda at: (sum(at), at),
 )
 
 State = tuple[Array, ...]
@@ -103,17 +93,17 @@ def forward(
 
     def reads(k: Array) -> tuple[list[list[Array]], list[State]]:
         """Costs of a turn, and what the strip above holds there; read one turn ahead."""
-        at = (start + jnp.minimum(k, layout.turns - 1)) * (CELLS * LANES) + warp.lane
+        at = (start + jnp.minimum(k, layout.turns - 1)) * (layout.cells * LANES) + warp.lane
         costs = [
-            [cost_ref[at + (row * COLUMNS + column) * LANES] for column in range(COLUMNS)]
-            for row in range(ROWS)
+            [cost_ref[at + (row * layout.wide + column) * LANES] for column in range(layout.wide)]
+            for row in range(layout.tall)
         ]
         if not many:
             return costs, []
         block = jnp.minimum(k, layout.blocks - 1)
-        at = (jnp.maximum(above_it, 0) * layout.blocks + block) * COLUMNS
+        at = (jnp.maximum(above_it, 0) * layout.blocks + block) * layout.wide
         borders = []
-        for column in range(COLUMNS):
+        for column in range(layout.wide):
             index = jnp.broadcast_to(at + column, LANES)
             held = (warp.written_by_others(ref, index) for ref in border_refs)
             # There is nothing above the first strip, and memory may hold anything.
@@ -127,7 +117,7 @@ def forward(
         ahead = reads(k + 1)
         above = [
             _where(warp.first, border, one)
-            for border, one in zip(borders or [nowhere] * COLUMNS, handed, strict=True)
+            for border, one in zip(borders or [nowhere] * layout.wide, handed, strict=True)
         ]
         next_corner, block = above[-1], k - warp.place
         reached = end.reached(strip, warp, block)
@@ -136,21 +126,21 @@ def forward(
         held |= {(-1, column): one for column, one in enumerate(above)}
         held |= {(row, -1): one for row, one in enumerate(left)}
         records = []
-        for row, column in _BY_DIAGONAL:
+        for row, column in _by_diagonal(layout):
             ways = [held[row - 1, column], held[row, column - 1]]
             if diagonal:
                 ways.append(held[row - 1, column - 1])
             new, recorded = cells.extended(ways, costs[row][column])
             held[row, column] = new
             records.append((row, column, recorded))
-            ends_here = reached(row * COLUMNS + column)
+            ends_here = reached(row * layout.wide + column)
             if ends_here is not None:
                 final = _where(ends_here, new, final)
-        left = tuple(held[row, COLUMNS - 1] for row in range(ROWS))
-        above = [held[ROWS - 1, column] for column in range(COLUMNS)]
+        left = tuple(held[row, layout.wide - 1] for row in range(layout.tall))
+        above = [held[layout.tall - 1, column] for column in range(layout.wide)]
         record(warp, start + k, records)
         if many:
-            at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * COLUMNS
+            at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
             here = (block >= 0) & (block < layout.blocks)
             for column, state_below in enumerate(above):
                 for ref, part in zip(border_refs, state_below, strict=True):
@@ -161,10 +151,10 @@ def forward(
     origin = _where(warp.first & is_first, _of(cells, warp, cells.origin), nowhere)
     # It stands before the first cell: along the diagonal, or where there is none to the left.
     corner, before = (origin, nowhere) if diagonal else (nowhere, origin)
-    left = before, *[nowhere] * (ROWS - 1)
+    left = before, *[nowhere] * (layout.tall - 1)
 
     def starting() -> Any:
-        return left, corner, (nowhere,) * COLUMNS, nowhere, reads(jnp.int32(0))
+        return left, corner, (nowhere,) * layout.wide, nowhere, reads(jnp.int32(0))
 
     if not many:
         state = lax.fori_loop(0, layout.turns, turn, starting())
@@ -230,13 +220,13 @@ def backward(
     def reads(k: Array) -> tuple[list[list[list[Array]]], list[Array]]:
         """Shares of a turn, and what flows in from the strip below; read one turn ahead."""
         k = jnp.maximum(k, 0)
-        at = (start + k) * (CELLS * LANES) + warp.lane
+        at = (start + k) * (layout.cells * LANES) + warp.lane
         shares = [
             [
-                [ref[at + (row * COLUMNS + column) * LANES] for ref in share_refs]
-                for column in range(COLUMNS)
+                [ref[at + (row * layout.wide + column) * LANES] for ref in share_refs]
+                for column in range(layout.wide)
             ]
-            for row in range(ROWS)
+            for row in range(layout.tall)
         ]
         if not many:
             return shares, []
@@ -244,14 +234,14 @@ def backward(
         nothing = is_last | (block >= layout.blocks)
         block = jnp.clip(block, 0, layout.blocks - 1)
         below = jnp.minimum(below_it, layout.programs - 1)
-        at = (below * layout.blocks + block) * COLUMNS
+        at = (below * layout.blocks + block) * layout.wide
         return shares, [
             jnp.where(
                 nothing,
                 zero,
                 warp.written_by_others(border_refs[0], jnp.broadcast_to(at + column, LANES)),
             )
-            for column in range(COLUMNS)
+            for column in range(layout.wide)
         ]
 
     def turn(index: Array, state: Any) -> Any:
@@ -261,18 +251,18 @@ def backward(
         block = k - warp.place
         reached = end.reached(strip, warp, block)
         flow, slant = list(flow), list(slant)
-        at = (start + k) * (CELLS * LANES) + warp.lane
+        at = (start + k) * (layout.cells * LANES) + warp.lane
         # What flows into a column from below it, so far.
         upward = [
             jnp.where(warp.last, borders[column] if many else zero, handed[column])
-            for column in range(COLUMNS)
+            for column in range(layout.wide)
         ]
-        for row, column in reversed(_BY_DIAGONAL):
+        for row, column in reversed(_by_diagonal(layout)):
             visits = flow[row] + upward[column]
-            ends_here = reached(row * COLUMNS + column)
+            ends_here = reached(row * layout.wide + column)
             if ends_here is not None:
                 visits = jnp.where(ends_here, 1.0, visits)
-            visits_ref[at + (row * COLUMNS + column) * LANES] = visits
+            visits_ref[at + (row * layout.wide + column) * LANES] = visits
             up = visits * shares[row][column][0]
             if diagonal:
                 flow[row] = visits * shares[row][column][1]
@@ -283,15 +273,15 @@ def backward(
                 flow[row] = visits - up
                 upward[column] = up
         if many:
-            at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * COLUMNS
+            at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
             here = (block >= 0) & (block < layout.blocks)
             for column, flows in enumerate(upward):
                 warp.store_one(border_refs[0], at + column, flows, 0, here)
         return tuple(flow), tuple(slant), tuple(map(warp.from_below, upward)), ahead
 
     def starting() -> Any:
-        nothing = (zero,) * ROWS
-        return nothing, nothing, (zero,) * COLUMNS, reads(jnp.int32(layout.turns - 1))
+        nothing = (zero,) * layout.tall
+        return nothing, nothing, (zero,) * layout.wide, reads(jnp.int32(layout.turns - 1))
 
     if not many:
         lax.fori_loop(0, layout.turns, turn, starting())
@@ -314,6 +304,15 @@ def backward(
 
     wait_for(jnp.int32(0))
     lax.fori_loop(0, layout.turns // CHUNK, chunk, starting())
+
+
+def _by_diagonal(layout: Layout) -> list[tuple[int, int]]:
+    """The cells of a turn, each behind what it comes from, and as far from that as can be.
+
+    The cells of an anti-diagonal do not wait for each other.
+    """
+    cells = [(row, column) for row in range(layout.tall) for column in range(layout.wide)]
+    return sorted(cells, key=lambda at: (sum(at), at))
 
 
 def _of(cells: Algebra, warp: Warp, numbers: Sequence[float]) -> State:

@@ -23,6 +23,7 @@ def frames(rng, s, a, c, n, m, features):
 class FrameCostSuite:
     interpret = True
 
+    @pytest.mark.one_in(2)
     @pytest.mark.parametrize("term", TERMS)
     @pytest.mark.parametrize("sizes", [(2, 3, 2, 5, 9, 7), (1, 1, 1, 1, 1, 1)], ids=str)
     def test_sums_and_gradients(self, sizes, term, rng):
@@ -43,6 +44,7 @@ class FrameCostSuite:
         difference = x[:, :, :, None, None].astype(float) - y[:, None, None]
         np.testing.assert_allclose(found, np.square(difference).sum(-1), rtol=1e-6)
 
+    @pytest.mark.one_in(4)
     @pytest.mark.parametrize("cost", ["sqeuclidean", "euclidean", "manhattan", "cosine"])
     def test_matrices_and_their_derivatives(self, cost, rng):
         """Against XLA's: values, gradients, tangents, a second derivative, and vmap."""

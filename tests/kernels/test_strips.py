@@ -51,6 +51,7 @@ class StripsSuite:
     def ends(self, rng, size):
         return tuple(rng.integers(0, k, size[0]).astype(np.int32) for k in size[1:])
 
+    @pytest.mark.one_in(8)
     @pytest.mark.parametrize("diagonal", [True, False])
     @pytest.mark.parametrize("lengths", [False, True])
     @pytest.mark.parametrize("kind", ["real", "ties", "holes"])
@@ -70,6 +71,7 @@ class StripsSuite:
             cells = [(row, p - row) for p, row in enumerate(np.asarray(rows[:, k])) if row >= 0]
             assert sorted(cells) == [tuple(cell) for cell in np.argwhere(alignment).tolist()]
 
+    @pytest.mark.one_in(8)
     @pytest.mark.parametrize("diagonal", [True, False])
     @pytest.mark.parametrize("lengths", [False, True])
     @pytest.mark.parametrize("gamma", [1.0, 0.05])
