@@ -216,7 +216,11 @@ def report(card: str, name: str) -> list[Kernel]:
     """
     with tempfile.TemporaryDirectory() as folder:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder} {_DUMP}"
-        environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
+        environment = os.environ | {
+            "XLA_FLAGS": flags.strip(),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # as users have it, whoever asks
+        }
         code = f"from {__spec__.name} import _compile_here; _compile_here({card!r}, {name!r})"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment
