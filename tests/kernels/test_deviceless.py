@@ -98,6 +98,7 @@ def test_vmap_lengths_and_every_gradient(monkeypatch, precision):
 def training_step(spec, mesh):
     """The compiled step of the experiments at the size of a data set, sharded over a mesh."""
     from experiments.dejavid import steps  # a machine with a GPU may lack what they need
+    from experiments.shared.scaling import Scaling
     from experiments.tse.batches import Batch
 
     head = nnx.eval_shape(
@@ -127,7 +128,7 @@ def training_step(spec, mesh):
         whole(jax.ShapeDtypeStruct((3,), jnp.float32)),
         deviceless.shapes_on(mesh, PartitionSpec("batch"), batch),
         whole({"centroids": number, "log_weights": number}),
-        whole(steps.Statistics(features, features)),
+        whole(Scaling(features, features)),
     )
     # All of the state is donated: its bytes are written where they were read.
     donated = compiled.memory_analysis().alias_size_in_bytes
