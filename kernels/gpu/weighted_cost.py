@@ -235,7 +235,7 @@ def _neighbours(ref, word: Array, start: Array, step: int, count: int) -> list[A
     """`count` numbers for each lane: every `step`, `_WIDE` neighbours, which are one load."""
     found: list[Array] = []
     for k in range(count // _WIDE):
-        wide = ref[word, (start + k * step)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)]
-        parts = lax.split(wide, (1,) * _WIDE, axis=1)
+        at = (start + k * step)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)[None]
+        parts = lax.split(ref[word, at], (1,) * _WIDE, axis=1)
         found += [each.reshape(start.shape) for each in parts]
     return found
