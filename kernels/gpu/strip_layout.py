@@ -45,7 +45,9 @@ class Layout:
     @classmethod
     def of(cls, matrices: Array, interpret: bool) -> "Layout":
         """That of matrices ``[pairs, rows, columns]``."""
-        return cls(*matrices.shape, *(_INTERPRETED if interpret else _BLOCK))
+        pairs, rows, columns = matrices.shape
+        tall, wide = _INTERPRETED if interpret else _BLOCK
+        return cls(pairs, rows, columns, tall, wide)
 
     @property
     def cells(self) -> int:
