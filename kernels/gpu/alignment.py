@@ -98,17 +98,31 @@ class _Problem(NamedTuple):
 def _on_kernels(*operands: Array, call: Call) -> list[Array]:
     """What a call computes, all batch axes together."""
     problem, batch = _flattened(operands, call)
-    solve = partial(_solved, call)
-
-    def solved(*operands: Array) -> list[Array]:
-        problem, _ = _flattened(operands, call)
-        found = _by_chunk(solve, problem)
-        shapes = (batch + shape for shape, _ in call.results)
-        return [one.reshape(shape) for one, shape in zip(found, shapes, strict=True)]
-
+    if problem.gamma is not None:
+        fits = _fits(call.model, problem)
+        usable = problem._replace(
+            costs=jnp.where(fits[:, None, None], problem.costs, 0),
+            gamma=jnp.where(fits, problem.gamma, 1),
+        )
+    else:
+        usable = problem
+    found = _by_chunk(partial(_solved, call), usable)
+    found = [
+        one.reshape(batch + shape) for one, (shape, _) in zip(found, call.results, strict=True)
+    ]
     if problem.gamma is None:
-        return solved(*operands)
-    return lax.cond(_fits(call.model, problem), solved, partial(on_xla, call=call), *operands)
+        return found
+
+    def with_others(*operands: Array) -> list[Array]:
+        """XLA takes the pairs that do not fit; what a pair gives does not depend on the others."""
+        others = on_xla(*operands, call=call)
+        here = fits.reshape(others[0].shape)
+        return [
+            jnp.where(here.reshape(here.shape + (1,) * (one.ndim - here.ndim)), one, other)
+            for one, other in zip(found, others, strict=True)
+        ]
+
+    return lax.cond(jnp.all(fits), lambda *_: found, with_others, *operands)
 
 
 for _operation in _SERVED:
@@ -142,17 +156,17 @@ def _flattened(operands: Sequence[Array], call: Call) -> tuple[_Problem, tuple[i
 
 
 def _fits(model: Model, problem: _Problem) -> Array:
-    """Whether costs over gamma are such as the exponents hold; XLA takes those that are not."""
+    """Of which pairs costs over gamma are such as the exponents hold, bool ``[L]``."""
     costs, gamma = problem.costs, problem.gamma
     assert gamma is not None
-    finite = jnp.isfinite(costs) | jnp.isnan(costs)
+    finite = jnp.isfinite(costs)
+    if _forbids(model, problem):
+        finite |= costs == jnp.inf
     largest = jnp.max(jnp.where(jnp.isfinite(costs), jnp.abs(costs), 0), axis=(1, 2))
     largest = largest * (math.log2(math.e) / gamma)
     longest = costs.shape[1] + costs.shape[2]
     small = (largest < exponent.MOST_OF_CELL) & (largest * longest < exponent.MOST_OF_PATH)
-    if _forbids(model, problem):
-        finite |= costs == jnp.inf
-    return jnp.all(small) & jnp.all(finite)
+    return small & jnp.all(finite, axis=(1, 2))
 
 
 def _forbids(model: Model, problem: _Problem) -> bool:

@@ -18,7 +18,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from tempalign._engine import checks
-from tempalign._engine.gathered import Cells, Given, path_cost, sizes
+from tempalign._engine.gathered import Cells, Given, nan_inside, path_cost, sizes
 from tempalign._engine.handed import (
     Fixed,
     Library,
@@ -247,7 +247,12 @@ class _Pull(Rule):
         if self.plain:
             cost = partial(_moved_cost, model, kept, self.moving)
             pull = jax.vjp(cost, *(kept.given[k] for k in self.moving))[1]
-            return list(pull(heard(cotangent, kept.values)))
+            found = list(pull(heard(cotangent, kept.values)))
+            if model.cost == "given" and self.asked[0]:
+                # A pair without a path has no cells that a NaN could reach.
+                asked = jnp.where(cotangent == 0, 0, kept.values)
+                found[0] = nan_inside(found[0][:, :, None], asked, kept.lengths)[:, :, 0]
+            return found
         operands, present = _operands_of(kept)
         s, a, c = kept.values.shape
         shapes = kept.given.x.shape, kept.given.y.shape, (s, a, c, 4)
