@@ -60,6 +60,9 @@ class Kernel:
         spilled_bytes: stores and loads together, of a thread.
         shared_bytes: static shared memory of a block.
         loop: instructions of the loop with the most arithmetic, by name.
+        lead: of the loads in it, the fewest instructions from one to the first that needs what it
+            brings, be it in the next turn. Nothing else hides that memory is slow where
+            registers leave no room for many warps.
     """
 
     workload: str
@@ -68,6 +71,7 @@ class Kernel:
     spilled_bytes: int
     shared_bytes: int
     loop: dict[str, int]
+    lead: int
 
     @property
     def arithmetic(self) -> float:
@@ -114,6 +118,7 @@ def inspect(workload: str, folder: pathlib.Path) -> Iterator[Kernel]:
         ).stdout
         code = dict(part.strip().split("\n", 1) for part in re.split(r"\n\s*Function : ", sass)[1:])
         for name, text in zip(about[1::2], about[2::2], strict=True):
+            loop = _busiest_loop(code.get(name, ""))
             yield Kernel(
                 workload,
                 name,
@@ -121,7 +126,8 @@ def inspect(workload: str, folder: pathlib.Path) -> Iterator[Kernel]:
                 _number(r"(\d+) bytes spill stores", text)
                 + _number(r"(\d+) bytes spill loads", text),
                 _number(r"(\d+) bytes smem", text),
-                _busiest_loop(code.get(name, "")),
+                dict(collections.Counter(name for name, _ in loop).most_common()),
+                _lead(loop),
             )
 
 
@@ -130,8 +136,8 @@ def _number(pattern: str, text: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _busiest_loop(code: str) -> dict[str, int]:
-    """Instructions of the innermost loop with the most arithmetic."""
+def _busiest_loop(code: str) -> list[tuple[str, str]]:
+    """Instructions of the innermost loop with the most arithmetic: names, and what follows."""
     pattern = r"/\*([0-9a-f]{4,6})\*/\s+(?:@!?U?P\w+ )?([A-Z0-9_]+)([^;]*);"
     lines = [(int(at, 16), name, rest) for at, name, rest in re.findall(pattern, code)]
     index = {at: i for i, (at, _, _) in enumerate(lines)}
@@ -141,15 +147,29 @@ def _busiest_loop(code: str) -> dict[str, int]:
         if name == "BRA" and target and int(target[1], 16) < at:
             loops.append((index[int(target[1], 16)], end))
     inner = [
-        (start, end)
+        [(name, rest) for _, name, rest in lines[start : end + 1]]
         for start, end in loops
         if not any(start <= s and e < end or start < s and e <= end for s, e in loops)
     ]
-    counts = [
-        dict(collections.Counter(name for _, name, _ in lines[start : end + 1]).most_common())
-        for start, end in inner
-    ]
-    return max(counts, key=lambda c: sum(c.get(n, 0) for n in _ARITHMETIC), default={})
+    return max(inner, key=lambda loop: sum(n in _ARITHMETIC for n, _ in loop), default=[])
+
+
+def _lead(loop: list[tuple[str, str]]) -> int:
+    """See `Kernel.lead`; 0 where nothing is loaded."""
+    leads = []
+    for at, (name, rest) in enumerate(loop):
+        brought = re.match(r"(\S*) R(\d+)", rest)
+        if name != "LDG" or brought is None:
+            continue
+        width = next((bits // 32 for bits in (128, 64) if f".{bits}" in brought[1]), 1)
+        registers = {f"R{int(brought[2]) + k}" for k in range(width)}
+        for lead, (user, operands) in enumerate(loop[at + 1 :] + loop[: at + 1], start=1):
+            used = re.findall(r"\bR\d+\b", operands)
+            # The first register of most instructions is written.
+            if registers & set(used if user in ("STG", "STS", "ISETP", "FSETP") else used[1:]):
+                leads.append(lead)
+                break
+    return min(leads, default=0)
 
 
 def _tool(name: str) -> str:
@@ -196,7 +216,11 @@ def report(card: str, name: str) -> list[Kernel]:
     """
     with tempfile.TemporaryDirectory() as folder:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder} {_DUMP}"
-        environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
+        environment = os.environ | {
+            "XLA_FLAGS": flags.strip(),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # as users have it, whoever asks
+        }
         code = f"from {__spec__.name} import _compile_here; _compile_here({card!r}, {name!r})"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment
@@ -228,7 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"{kernel.workload} {kernel.name}: {kernel.registers} registers, "
             f"{kernel.spilled_bytes} bytes spilled, {kernel.shared_bytes} bytes shared, "
-            f"loop {100 * kernel.arithmetic:.0f} % arithmetic ({loop})"
+            f"loop {100 * kernel.arithmetic:.0f} % arithmetic ({loop}), "
+            f"loads {kernel.lead} instructions ahead"
         )
     if options.json is not None:
         plain = [dataclasses.asdict(kernel) for kernel in kernels]

@@ -164,9 +164,10 @@ def is_positive(x: Array, interpret: bool) -> Array:
 def add_half_distances(w: Array, c: Array, x: Array, total: Array, *, interpret: bool) -> Array:
     """``total + w |c - x|`` for the two float16 numbers in each int32: two instructions."""
     if interpret:
-        w2, c2, x2, total2 = (lax.bitcast_convert_type(v, jnp.float16) for v in (w, c, x, total))
-        product = w2.astype(jnp.float32) * jnp.abs(c2 - x2)  # exact; a multiply-add rounds once
-        return lax.bitcast_convert_type((product + total2).astype(jnp.float16), jnp.int32)
+        w2, c2, x2, t2 = (lax.bitcast_convert_type(v, jnp.float16) for v in (w, c, x, total))
+        weight, distance, before = (v.astype(jnp.float32) for v in (w2, jnp.abs(c2 - x2), t2))
+        after = weight * distance + before  # an exact product: a multiply-add rounds once
+        return lax.bitcast_convert_type(after.astype(jnp.float16), jnp.int32)
     return _assembly(
         "{ .reg .b32 d; sub.f16x2 d, $2, $3; abs.f16x2 d, d; fma.rn.f16x2 $0, $1, d, $4; }",
         *(w, c, x, total),

@@ -129,9 +129,7 @@ def _scaled_weight(weight: Array, size: int) -> tuple[Array, Array]:
     return weight / scale[:, None], jnp.pad(scale, (0, size - scale.shape[0]))
 
 
-def _kernel(
-    rows_ref, columns_ref, *other_refs, form: Form, how: Plan, half: bool, interpret: bool
-):
+def _kernel(rows_ref, columns_ref, *other_refs, form: Form, how: Plan, half: bool, interpret: bool):
     """`other_refs`: scales, in float16 form only, and costs. Sums of a block: column by column."""
     *scale_refs, cost_ref = other_refs
     tile_row, tile_column, part, stretches = _task(how)
@@ -237,7 +235,7 @@ def _neighbours(ref, word: Array, start: Array, step: int, count: int) -> list[A
     """`count` numbers for each lane: every `step`, `_WIDE` neighbours, which are one load."""
     found: list[Array] = []
     for k in range(count // _WIDE):
-        wide = ref[word, (start + k * step)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)]
-        parts = lax.split(wide, (1,) * _WIDE, axis=1)
+        at = (start + k * step)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)[None]
+        parts = lax.split(ref[word, at], (1,) * _WIDE, axis=1)
         found += [each.reshape(start.shape) for each in parts]
     return found

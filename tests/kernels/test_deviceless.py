@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SHARED_BYTES = 48 * 1024  # what every card gives without being asked
+LEAD = 120  # instructions: with a second warp between them, about what the second cache takes
 SPILLED_BYTES = 32  # ptxas spills a few of short_path's once a pair to stay at 32 registers
 
 
@@ -41,11 +42,12 @@ def compiled_kernels(card, workload):
 @pytest.mark.parametrize("name", [*specs.DEJAVID, "k400-float16-stored"])
 def test_weighted_dtw(name, card):
     cost = compiled_kernels(card, f"weighted-dtw-grad-{name}")["weighted_cost"]
-    assert cost.spilled_bytes == 0 and cost.registers <= 168, cost
+    assert cost.spilled_bytes == 0, cost
     # Two instructions for each element: the subtraction, and one that multiplies and adds.
     assert cost.loop["FADD"] == cost.loop["FFMA"] and "FMUL" not in cost.loop
-    assert cost.arithmetic >= 0.75, cost.loop
+    assert cost.arithmetic >= 0.9, cost.loop
     assert "BAR" not in cost.loop, cost.loop
+    assert cost.lead >= LEAD, cost
 
 
 @pytest.mark.parametrize("card", sorted(specs.CARDS))
@@ -57,8 +59,9 @@ def test_float16_paths(name, card):
     assert "path_cost" in kernels  # the distance along the paths, in float32
     # The same loop, of which each instruction does two features.
     packed = cost.loop.get("HADD2", 0) + cost.loop.get("HFMA2", 0)
-    assert packed == 256 and not {"FADD", "FFMA", "BAR"} & cost.loop.keys(), cost.loop
-    assert cost.arithmetic >= 0.75, cost.loop
+    assert packed == 512 and not {"FADD", "FFMA", "BAR"} & cost.loop.keys(), cost.loop
+    assert cost.arithmetic >= 0.9, cost.loop
+    assert cost.lead >= LEAD, cost
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
@@ -95,6 +98,7 @@ def test_vmap_lengths_and_every_gradient(monkeypatch, precision):
 def training_step(spec, mesh):
     """The compiled step of the experiments at the size of a data set, sharded over a mesh."""
     from experiments.dejavid import steps  # a machine with a GPU may lack what they need
+    from experiments.shared.scaling import Scaling
     from experiments.tse.batches import Batch
 
     head = nnx.eval_shape(
@@ -124,7 +128,7 @@ def training_step(spec, mesh):
         whole(jax.ShapeDtypeStruct((3,), jnp.float32)),
         deviceless.shapes_on(mesh, PartitionSpec("batch"), batch),
         whole({"centroids": number, "log_weights": number}),
-        whole(steps.Statistics(features, features)),
+        whole(Scaling(features, features)),
     )
     # All of the state is donated: its bytes are written where they were read.
     donated = compiled.memory_analysis().alias_size_in_bytes
