@@ -26,7 +26,7 @@ _MOST_CELLS = 2**31 - 1  # that an int32 counts
 #: that is understood, no pair of several strips is left to them.
 HARD_ROWS = LANES * ROWS
 # Cells that kernels work on at once: what is kept of them takes a dozen bytes each.
-_AT_ONCE = 2**30
+_AT_ONCE = 2**28
 _VALUES, _CELLS = 1, 16  # what a soft minimum is asked for: bits of `soft_plain`
 _SERVED = ("value", "path", "soft_value", "soft_jacobian")
 
@@ -115,7 +115,7 @@ def _on_kernels(*operands: Array, call: Call) -> list[Array]:
 
     def with_others(*operands: Array) -> list[Array]:
         """XLA takes the pairs that do not fit; what a pair gives does not depend on the others."""
-        others = on_xla(*operands, call=call)
+        others = _one_by_one(*operands, call=call)
         here = fits.reshape(others[0].shape)
         return [
             jnp.where(here.reshape(here.shape + (1,) * (one.ndim - here.ndim)), one, other)
@@ -127,6 +127,28 @@ def _on_kernels(*operands: Array, call: Call) -> list[Array]:
 
 for _operation in _SERVED:
     calls.serves(_operation)(_on_kernels)
+
+
+def _one_by_one(*operands: Array, call: Call) -> list[Array]:
+    """What a call computes, on XLA, pair by pair.
+
+    It is hardly ever run, but the memory that it would take is taken in any case.
+    """
+    count = operands[0].shape[0]
+    if call.batch_of(operands) or count == 1:
+        return on_xla(*operands, call=call)
+    moves = [
+        rank > 1 and one.shape[0] == count for one, rank in zip(operands, call.ranks, strict=True)
+    ]
+
+    def of_pair(pair: list[Array]) -> list[Array]:
+        rest = iter(pair)
+        given = (
+            next(rest)[None] if moving else one for one, moving in zip(operands, moves, strict=True)
+        )
+        return [one[0] for one in call.xla(*given)]
+
+    return lax.map(of_pair, [one for one, moving in zip(operands, moves, strict=True) if moving])
 
 
 def _flattened(operands: Sequence[Array], call: Call) -> tuple[_Problem, tuple[int, ...]]:

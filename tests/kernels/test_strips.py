@@ -11,6 +11,7 @@ import numpy as np
 import oracles
 import pytest
 
+import tempalign
 from tempalign.kernels.gpu import hard_strips, soft_strips
 from tempalign.kernels.gpu.strip_layout import Layout
 
@@ -150,3 +151,29 @@ class TestOnCard(StripsSuite):
         path = hard.path(described.replace(soft=False), lanes, None, None)
         np.testing.assert_array_equal(value, path.value)
         np.testing.assert_array_equal(rows, path.rows)
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+def test_costs_that_the_exponents_do_not_hold(lengths, rng):
+    """Those pairs are XLA's, bit by bit, and the others as if they were alone."""
+    costs = rng.normal(size=(3, 6, 5)).astype(np.float32) ** 2
+    costs[1] *= np.float32(1e9)
+    costs[2, 0, 0] = np.inf
+    given = {"x_lengths": np.array([6, 5, 3]), "y_lengths": np.array([4, 5, 5])} if lengths else {}
+
+    def run(costs, implementation, **given):
+        def values(costs):
+            return tempalign.soft_dtw_from_cost(costs, 0.1, implementation=implementation, **given)
+
+        found, pull = jax.vjp(values, costs)
+        return found, pull(jnp.ones_like(found))[0]
+
+    found, slopes = jax.jit(run, static_argnums=1)(costs, "pallas_interpret", **given)
+    for k in (1, 2):
+        value, slope = run(costs, "xla", **given)
+        np.testing.assert_array_equal(found[k], value[k])
+        np.testing.assert_array_equal(slopes[k], slope[k])
+    alone = {name: of[:1] for name, of in given.items()}
+    value, slope = run(costs[:1], "pallas_interpret", **alone)
+    np.testing.assert_array_equal(found[0], value[0])
+    np.testing.assert_array_equal(slopes[0], slope[0])
