@@ -63,6 +63,7 @@ def test_tslearn_subsequence(features):
 # tslearn scales its slopes by n / m where ours are relative to the line between the corners,
 # (n - 1) / (m - 1), and rounds the lines to two decimals: on squares the two agree.
 @pytest.mark.one_in(4)
+@pytest.mark.one_in(4)
 @FEATURES
 @pytest.mark.parametrize(("n", "slope"), [(5, 1.0), (8, 1.5), (11, 2.0), (12, 3.0)])
 def test_tslearn_itakura(n, slope, features):

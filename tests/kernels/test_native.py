@@ -241,7 +241,8 @@ except NotImplementedError as error:
 
 def test_where_there_is_none():
     said = in_a_process(WITHOUT, TEMPALIGN_NATIVE="0")
-    assert "dtw runs on xla: native: TEMPALIGN_NATIVE=0 switches it off. 0.0" in said
+    assert "native: TEMPALIGN_NATIVE=0 switches it off. 0.0" in said
+    assert "dtw runs on xla: pallas: it needs a GPU" in said
     assert "dtw cannot run on native: native: TEMPALIGN_NATIVE=0" in said
 
 
@@ -285,10 +286,13 @@ def test_it_refuses_by_description():
 def test_who_is_asked_beside_a_gpu(monkeypatch):
     """Where calls are likely to run elsewhere it must be asked for; lowered there, XLA serves."""
     monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
-    assert "on xla where it is lowered for another" in tempalign.explain("dtw", X, Y)
+    priced = {"penalty": 0.5}  # no kernel for GPUs serves that
+    assert "on xla where it is lowered for another" in tempalign.explain("dtw", X, Y, **priced)
     monkeypatch.setattr(platforms, "likely_cpu", lambda: False)
-    said = tempalign.explain("dtw", X, Y)
-    assert "runs on xla: native: calls are likely to run on another device" in said
+    said = tempalign.explain("dtw", X, Y, **priced)
+    assert "native: calls are likely to run on another device" in said
+    assert "dtw runs on xla: pallas: the kernels take plain moves" in said
+    assert "dtw runs on pallas" in tempalign.explain("dtw", X, Y)
     assert "runs on native" in tempalign.explain("dtw", X, Y, implementation="native")
     lowered = (
         jax.jit(partial(tempalign.dtw, implementation="native"))

@@ -86,6 +86,7 @@ def test_tiles_that_are_divided_and_tiles_that_are_not(monkeypatch, half):
     check((5, 8, 3, 5, 301), half, np.random.default_rng(0))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("half", [False, True])
 def test_the_block_that_a_card_computes(monkeypatch, half):
     form = weighted_cost._HALF if half else weighted_cost._SINGLE

@@ -286,6 +286,7 @@ def test_report_without_runs_or_weights_or_alignment(dataset, mean, tmp_path):
     assert "0 errors in 200 test items." in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_names_of_classes_are_never_parsed(tmp_path, capfd):
     """They killed the report after all training, and each resume after that."""
     names = (r"$\foo$", "走路", "_^{", "a name that goes on " * 4)

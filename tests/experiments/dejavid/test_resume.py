@@ -31,6 +31,7 @@ def result(out_dir):
     ]
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_in_the_commit_of_a_checkpoint_resumes_bit_for_bit(tmp_path):
     data_dir = tiny_tse.write(tmp_path / "data")
     whole, killed = tmp_path / "whole", tmp_path / "killed"

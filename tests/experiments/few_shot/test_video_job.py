@@ -142,6 +142,7 @@ def test_the_trunk_has_a_rate_of_its_own(folder):
         assert np.abs(now[name] - was[name]).max() == pytest.approx(rate, rel=0.02), name
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("through", ["tam", "order_blind"])
 def test_the_loss_is_that_of_the_head_on_the_features_of_the_trunk(folder, through):
     one, state, batch = step_of(folder, through, queries=2)
@@ -167,6 +168,7 @@ def test_episode_after_episode_is_the_same_gradient(folder):
         np.testing.assert_allclose(leaf, second[name], atol=1e-6, err_msg=name)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "changes", [{"remat": True}, {"remat": True, "train_trunk": "last"}, {"precision": "bfloat16"}]
 )
@@ -199,12 +201,14 @@ def test_features_that_are_not_finite_are_told(folder):
         parts.of_split(params, data.test, settings)
 
 
+@pytest.mark.slow
 def test_nothing_trained_is_an_evaluation(folder, tmp_path, without_pictures):
     text = run(folder, tmp_path, train_trunk="none", trunk="tiny_trunk:colours")
     assert "untrained features" in text and "trained through" not in text
     assert not list((tmp_path / "checkpoints").glob("*"))
 
 
+@pytest.mark.slow
 def test_left_out_videos_are_listed(folder, tmp_path, without_pictures):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "rgb" / "2.mkv").write_bytes(b"")

@@ -134,6 +134,7 @@ def test_prediction(finished, tmp_path, capsys):
         assert code == 2 and message in err
 
 
+@pytest.mark.slow
 def test_changed_features_are_another_job(tmp_path, capsys):
     """Every feature negated, with the same ids and labels: the old results are of other data."""
     folder = tiny_videos.write(tmp_path / "data")

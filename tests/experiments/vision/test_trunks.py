@@ -91,6 +91,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32():
         open_trunk("mobilenet_v2", seed=0, precision="float16")
 
 
+@pytest.mark.slow
 def test_random_weights_are_a_function_of_the_seed():
     one, same, other = (
         np.asarray(features(open_trunk("mobilenet_v2", weights="random", seed=seed), pictures()))
