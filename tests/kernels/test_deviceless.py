@@ -95,6 +95,32 @@ def test_vmap_lengths_and_every_gradient(monkeypatch, precision):
         assert kernel in text
 
 
+@pytest.mark.parametrize("options", [{}, {"band": 5, "diagonal": False}], ids=str)
+@pytest.mark.parametrize("card", sorted(specs.CARDS))
+def test_dtw_and_soft_dtw(monkeypatch, card, options):
+    """Several strips of the soft minimum, one of the hard one, lengths, and every gradient."""
+    monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
+
+    def total(x, y, lengths):
+        own = {"x_lengths": lengths, "implementation": "pallas", **options}
+        soft = tempalign.soft_dtw(x, y, 0.5, **own)
+        own |= {"x_lengths": jnp.minimum(lengths, 90), "band": 99}
+        hard = tempalign.dtw(x[:, :90], y, **own)
+        return soft.sum() + hard.sum()
+
+    frames = jax.ShapeDtypeStruct((3, 300, 5), jnp.float32)
+    shapes = (frames, frames, jax.ShapeDtypeStruct((3,), jnp.int32))
+    mesh = deviceless.mesh_of(card)
+    text = deviceless.compile_on(
+        mesh,
+        jax.jit(jax.grad(total, (0, 1))),
+        *deviceless.shapes_on(mesh, PartitionSpec(), shapes),
+    ).as_text()
+    costs = {"frame_cost", "frame_cost_gradient"}
+    for kernel in costs | {"soft_strips", "soft_strips_back", "hard_strips", "hard_strips_walk"}:
+        assert kernel in text
+
+
 def training_step(spec, mesh):
     """The compiled step of the experiments at the size of a data set, sharded over a mesh."""
     from experiments.dejavid import steps  # a machine with a GPU may lack what they need
