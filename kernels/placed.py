@@ -6,6 +6,7 @@ front of its operands, and one without it gets an axis of size 1 and is not copi
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,14 @@ class Call:
             for operand, rank in zip(operands, self.ranks, strict=True)
         ]
         return np.broadcast_shapes(*leading)
+
+    def merged(self, operands: Sequence[Array]) -> tuple[tuple[int, ...], list[Array]]:
+        """The batch axes, and the operands with all of those as one axis in front."""
+        batch, found = self.batch_of(operands), []
+        for one, rank in zip(operands, self.ranks, strict=True):
+            inner = one.shape[one.ndim - rank :]
+            found.append(jnp.broadcast_to(one, batch + inner).reshape(math.prod(batch), *inner))
+        return batch, found
 
 
 def on_xla(*operands: Array, call: Call) -> list[Array]:

@@ -153,15 +153,9 @@ def _one_by_one(*operands: Array, call: Call) -> list[Array]:
 
 def _flattened(operands: Sequence[Array], call: Call) -> tuple[_Problem, tuple[int, ...]]:
     """The problem of operands as `handed` lists them, and the batch axes in front of them."""
-    batch, flags = call.batch_of(operands), dict(call.flags)
-    count = math.prod(batch)
+    (batch, (x, _, *others)), flags = call.merged(operands), dict(call.flags)
+    count = len(x)
     present = Present(*(bool(flags[f"has_{name}"]) for name in Present._fields))
-    x, _, *others = (
-        jnp.broadcast_to(one, batch + one.shape[one.ndim - rank :]).reshape(
-            count, *one.shape[one.ndim - rank :]
-        )
-        for one, rank in zip(operands, call.ranks, strict=True)
-    )
     fixed, _, rest = present.taken(others)
     n, m = x.shape[-2:]
     costs = x.reshape(-1, n, m)
@@ -197,7 +191,7 @@ def _forbids(model: Model, problem: _Problem) -> bool:
 
 
 def _solved(call: Call, problem: _Problem) -> list[Array]:
-    """The results of a call, ``[L, ...]``."""
+    """The results of a call, ``[L, ...]``; under the soft minimum of costs that fit."""
     model, interpret = call.model, calls.interpreted(call)
     costs, (_, n, m) = problem.costs, problem.costs.shape
     ends = None
@@ -217,8 +211,6 @@ def _solved(call: Call, problem: _Problem) -> list[Array]:
             m if problem.lengths is None else problem.lengths[1],
             (n, m),
         ).transpose(2, 0, 1)
-    bad = jnp.any(jnp.isnan(costs), axis=(1, 2))
-    costs = jnp.where(bad[:, None, None], 0, costs)
     diagonal = model.diagonal.allowed == "everywhere"
     if model.soft:
         assert problem.gamma is not None
@@ -231,8 +223,9 @@ def _solved(call: Call, problem: _Problem) -> list[Array]:
             visits=call.operation == "soft_jacobian",
             interpret=interpret,
         )
-        found = jnp.where(bad, jnp.nan, found)
         return [found] if visits is None else [found, visits]
+    bad = jnp.any(jnp.isnan(costs), axis=(1, 2))
+    costs = jnp.where(bad[:, None, None], 0, costs)
     paths = call.operation == "path"
     found, rows = hard_strips.value(
         costs, ends, diagonal=diagonal, paths=paths, interpret=interpret

@@ -43,7 +43,6 @@ class Form(NamedTuple):
 
 _COMPILED = Form(8, 8, 16, 8)
 _INTERPRETED = Form(4, 4, 4, 4)  # any is as right, and a small one is compiled sooner
-_WIDE = 4  # neighbours that one load brings
 _MOST = 2**31 - 1
 
 
@@ -143,8 +142,8 @@ def _kernel(rows_ref, columns_ref, *refs, form, depth, tall, term, interpret):
     def reads(k: Array) -> tuple[list[Array], list[Array]]:
         word = shared * (depth + 1) + k
         return (
-            _neighbours(rows_ref, word, row, form.rows),
-            _neighbours(columns_ref, word, column, form.columns),
+            launch.neighbours(rows_ref, word, row, form.rows),
+            launch.neighbours(columns_ref, word, column, form.columns),
         )
 
     def update(i: int, j: int, by_row: Array, by_column: Array, total: Array) -> Array:
@@ -179,15 +178,6 @@ def _kernel(rows_ref, columns_ref, *refs, form, depth, tall, term, interpret):
             if fixed:
                 total = 2 * total - sums[i] if signs else 2 * total
             result_ref[at + i, column + j] = total
-
-
-def _neighbours(ref, word: Array, start: Array, count: int) -> list[Array]:
-    """So many neighbours for each lane, in loads of `_WIDE`."""
-    found: list[Array] = []
-    for i in range(0, count, _WIDE):
-        wide = ref[word, (start + i)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)[None]]
-        found += [part.reshape(start.shape) for part in lax.split(wide, (1,) * _WIDE, axis=1)]
-    return found
 
 
 def _padded_to(size: int, multiple: int) -> int:

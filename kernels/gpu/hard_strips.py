@@ -60,18 +60,11 @@ def value(
     layout = Layout.of(matrices, interpret)
     costs, lasts = layout.skewed(matrices), strip_layout.of_lanes(layout, ends)
     dtypes = _Minimum.dtypes
-    found, *rest = launch.call(
-        partial(
-            _forward,
-            layout=layout,
-            diagonal=diagonal,
-            paths=paths,
-            ends=len(lasts),
-            interpret=interpret,
-        ),
+    found, *rest = strip_layout.launched(
+        _forward,
+        layout,
         costs,
         *lasts,
-        grid=(layout.programs,),
         out_shape=[
             *strip_layout.results(layout, dtypes, LANES),
             *strip_layout.borders(layout, dtypes),
@@ -79,8 +72,9 @@ def value(
         ],
         name="hard_strips",
         interpret=interpret,
-        initial=strip_layout.counts(layout, costs),
-        num_warps=1,
+        diagonal=diagonal,
+        paths=paths,
+        ends=len(lasts),
     )
     found = layout.at_ends(found, ends)
     if not paths:

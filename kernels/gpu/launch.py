@@ -167,6 +167,27 @@ def divided(a: Array, by: int) -> tuple[Array, Array]:
     return lax.div(a, divisor), lax.rem(a, divisor)
 
 
+WIDE = 4  # neighbours that one load brings
+
+
+def neighbours(ref: Any, row: Array, start: Array, count: int, step: int = WIDE) -> list[Array]:
+    """`count` numbers of a row for each lane, four neighbours at a time, which are one load.
+
+    Args:
+        ref: of a matrix.
+        row: its row.
+        start: the first column of each lane.
+        count: a multiple of four.
+        step: from one four to the next.
+    """
+    found: list[Array] = []
+    for k in range(count // WIDE):
+        at = (start + k * step)[:, None] + jnp.arange(WIDE, dtype=jnp.int32)[None]
+        parts = lax.split(ref[row, at], (1,) * WIDE, axis=1)
+        found += [each.reshape(start.shape) for each in parts]
+    return found
+
+
 def multiply_add(a: Array, b: Array, total: Array, interpret: bool) -> Array:
     """``a * b + total`` in one instruction: the Triton backend does not contract the two."""
     if interpret:

@@ -179,9 +179,5 @@ def _term(call: Call) -> Term:
 
 def _merged(call: Call, *operands: Array) -> tuple:
     """The batch axes, and operands with those and S as one axis."""
-    batch = call.batch_of(operands)
-    merged = []
-    for one, rank in zip(operands, call.ranks, strict=True):
-        whole = jnp.broadcast_to(one, batch + one.shape[one.ndim - rank :])
-        merged.append(whole.reshape(-1, *whole.shape[len(batch) + 1 :]))
-    return batch, *merged
+    batch, merged = call.merged(operands)
+    return batch, *(one.reshape(-1, *one.shape[2:]) for one in merged)

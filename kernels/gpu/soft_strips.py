@@ -1,13 +1,12 @@
 """Soft minima over matrices of local costs, and the expected alignments: kernels on strips."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 
 from tempalign._types import Array
-from tempalign.kernels.gpu import exponent, launch, strip_layout, strips
+from tempalign.kernels.gpu import exponent, strip_layout, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
 from tempalign.kernels.gpu.strip_layout import Ends, Layout
 from tempalign.kernels.gpu.strips import State
@@ -60,50 +59,34 @@ def value(
         *strip_layout.borders(layout, dtypes),
         *strip_layout.results(layout, [jnp.float32] * shares, layout.turns * layout.cells * LANES),
     ]
-    mantissa, power, *rest = launch.call(
-        partial(
-            _forward,
-            layout=layout,
-            diagonal=diagonal,
-            forbids=forbids,
-            shares=shares,
-            ends=len(lasts),
-            interpret=interpret,
-        ),
+    options: dict[str, Any] = {"interpret": interpret, "diagonal": diagonal, "shares": shares}
+    options["ends"] = len(lasts)
+    mantissa, power, *rest = strip_layout.launched(
+        _forward,
+        layout,
         costs,
         layout.of_lanes(gamma, 1),
         *lasts,
-        grid=(layout.programs,),
         out_shape=out_shape,
         name="soft_strips",
-        interpret=interpret,
-        initial=strip_layout.counts(layout, costs),
-        num_warps=1,
+        forbids=forbids,
+        **options,
     )
     found = exponent.value_of((layout.at_ends(mantissa, ends), layout.at_ends(power, ends)), gamma)
     if not visits:
         return found, None
     first = len(strip_layout.borders(layout, dtypes))
-    visited, *_ = launch.call(
-        partial(
-            _backward,
-            layout=layout,
-            diagonal=diagonal,
-            shares=shares,
-            ends=len(lasts),
-            interpret=interpret,
-        ),
+    visited, *_ = strip_layout.launched(
+        _backward,
+        layout,
         *rest[first : first + shares],
         *lasts,
-        grid=(layout.programs,),
         out_shape=[
             *strip_layout.results(layout, [jnp.float32], layout.turns * layout.cells * LANES),
             *strip_layout.borders(layout, [jnp.float32]),
         ],
         name="soft_strips_back",
-        interpret=interpret,
-        initial=strip_layout.counts(layout, costs),
-        num_warps=1,
+        **options,
     )
     visited = layout.straight(visited)
     if forbids:  # what rounding leaves to the last of three shares may be no way at all

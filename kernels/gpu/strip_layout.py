@@ -6,6 +6,7 @@ for each of its pairs, and a pair of many rows several strips.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -204,6 +205,38 @@ def number_of_turn(layout: Layout, program: Array) -> Array:
     return (warp * layout.strips + strip) * layout.turns
 
 
+def launched(
+    kernel: Callable[..., None],
+    layout: Layout,
+    *operands: Array,
+    out_shape: Sequence[jax.ShapeDtypeStruct],
+    name: str,
+    interpret: bool,
+    **options: Any,
+) -> Sequence[Array]:
+    """Runs a kernel with a program for each strip of each warp.
+
+    Args:
+        kernel: takes refs of the operands, the results, and of the counts where there are strips.
+        layout: of the matrices; the kernel is told, and whether it is interpreted.
+        *operands: arrays.
+        out_shape: of the results.
+        name: see `launch.call`.
+        interpret: see `launch.call`.
+        **options: further ones of the kernel.
+    """
+    return launch.call(
+        partial(kernel, layout=layout, interpret=interpret, **options),
+        *operands,
+        grid=(layout.programs,),
+        out_shape=out_shape,
+        name=name,
+        interpret=interpret,
+        initial=_counts(layout, operands[0]),
+        num_warps=1,
+    )
+
+
 def results(layout: Layout, dtypes: Sequence[Any], per_program: int) -> list[jax.ShapeDtypeStruct]:
     """Results of so many numbers a program, one of each dtype."""
     return [jax.ShapeDtypeStruct((layout.programs * per_program,), dtype) for dtype in dtypes]
@@ -221,8 +254,8 @@ def of_lanes(layout: Layout, ends: Ends | None) -> list[Array]:
     return [] if ends is None else [layout.of_lanes(one, 0) for one in ends]
 
 
-def counts(layout: Layout, like: Array) -> list[Array]:
-    """How much of that is stored, and the number of programs that have begun."""
+def _counts(layout: Layout, like: Array) -> list[Array]:
+    """How much strips have handed on, and the number of programs that have begun."""
     if layout.strips == 1:
         return []
     return [jnp.zeros_like(like, shape=layout.programs + 1, dtype=jnp.int32)]

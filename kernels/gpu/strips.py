@@ -140,11 +140,7 @@ def forward(
         above = [held[layout.tall - 1, column] for column in range(layout.wide)]
         record(warp, start + k, records)
         if many:
-            at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
-            here = (block >= 0) & (block < layout.blocks)
-            for column, state_below in enumerate(above):
-                for ref, part in zip(border_refs, state_below, strict=True):
-                    warp.store_one(ref, at + column, part, LANES - 1, here)
+            _hand_on(warp, layout, number, block, border_refs, above, LANES - 1)
         handed = tuple(tuple(map(warp.from_above, one)) for one in above)
         return left, next_corner, handed, final, ahead
 
@@ -273,10 +269,7 @@ def backward(
                 flow[row] = visits - up
                 upward[column] = up
         if many:
-            at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
-            here = (block >= 0) & (block < layout.blocks)
-            for column, flows in enumerate(upward):
-                warp.store_one(border_refs[0], at + column, flows, 0, here)
+            _hand_on(warp, layout, number, block, border_refs, [(one,) for one in upward], 0)
         return tuple(flow), tuple(slant), tuple(map(warp.from_below, upward)), ahead
 
     def starting() -> Any:
@@ -304,6 +297,23 @@ def backward(
 
     wait_for(jnp.int32(0))
     lax.fori_loop(0, layout.turns // CHUNK, chunk, starting())
+
+
+def _hand_on(
+    warp: Warp,
+    layout: Layout,
+    number: Array,
+    block: Array,
+    border_refs: Sequence[Any],
+    states: Sequence[State],
+    lane: int,
+) -> None:
+    """Stores what a lane has for the next strip, of the columns of a block."""
+    at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
+    here = (block >= 0) & (block < layout.blocks)
+    for column, state in enumerate(states):
+        for ref, part in zip(border_refs, state, strict=True):
+            warp.store_one(ref, at + column, part, lane, here)
 
 
 def _by_diagonal(layout: Layout) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from jax import lax
 from tempalign._types import Array
 from tempalign.kernels.gpu import launch
 from tempalign.kernels.gpu.cost_plan import Form, Plan, plan
+from tempalign.kernels.gpu.launch import WIDE
 
 # Nearly all registers that a thread can have, so a multiprocessor holds two programs of four
 # warps. In float16 form a block has two sums, of a stretch and of all: half the columns, so that
@@ -28,7 +29,6 @@ from tempalign.kernels.gpu.cost_plan import Form, Plan, plan
 _SINGLE = Form(block=(8, 16), lanes=(16, 8), ahead=1, programs=2, cycles=8_800)
 _HALF = Form(block=(8, 8), lanes=(16, 8), ahead=3, programs=2, cycles=5_200)
 _INTERPRETED = Form(block=(4, 4), lanes=(4, 4), ahead=1, programs=2, cycles=8_800)
-_WIDE = 4  # neighbours that one load brings
 _STRETCH = 16  # words, of a feature (float32) or two (float16, which are summed in float16)
 _MOST_TILES = 2**20 - 1  # in a row; when the compiler knows a bound it shares addresses
 
@@ -106,9 +106,9 @@ def _as_lanes_read(columns: Array, form: Form) -> Array:
     """``[N, words]`` in another order of columns.
 
     A lane has every ``form.lanes[1]``-th column of a tile, so that lanes write neighbours. Here
-    the columns of a lane are neighbours, `_WIDE` of them.
+    the columns of a lane are neighbours, `WIDE` of them.
     """
-    split = columns.reshape(-1, _WIDE, form.lanes[1], columns.shape[-1]).transpose(0, 2, 1, 3)
+    split = columns.reshape(-1, WIDE, form.lanes[1], columns.shape[-1]).transpose(0, 2, 1, 3)
     # Kept apart from the transpose that follows: XLA makes one slow pass of the two.
     return lax.optimization_barrier(split.reshape(columns.shape))
 
@@ -137,15 +137,15 @@ def _kernel(rows_ref, columns_ref, *other_refs, form: Form, how: Plan, half: boo
     y, x = lane // form.lanes[1], lane % form.lanes[1]
     height, block = how.bands * form.tile[0], form.block
     first_row = tile_row * form.tile[0] + y * block[0]
-    first_column = tile_column * form.tile[1] + x * _WIDE
+    first_column = tile_column * form.tile[1] + x * WIDE
     early = _early(block)
     late = [at for at in range(block[0] * block[1]) if at not in early]
 
     def read(word: Array) -> Word:
         return (
-            _neighbours(rows_ref, word, first_row, _WIDE, block[0]),
-            _neighbours(rows_ref, word, first_row + height, _WIDE, block[0]),
-            _neighbours(columns_ref, word, first_column, _WIDE * form.lanes[1], block[1]),
+            launch.neighbours(rows_ref, word, first_row, block[0]),
+            launch.neighbours(rows_ref, word, first_row + height, block[0]),
+            launch.neighbours(columns_ref, word, first_column, block[1], WIDE * form.lanes[1]),
         )
 
     def add(operands: Word, sums: list[Array], which: Sequence[int]) -> list[Array]:
@@ -208,9 +208,9 @@ def _early(block: tuple[int, int]) -> list[int]:
     The compiler moves a load whose numbers are not used in the same turn of the loop to the end
     of the turn, just before their use in the next.
     """
-    rows, columns = (size // _WIDE for size in block)
+    rows, columns = (size // WIDE for size in block)
     each = range(max(rows, columns))
-    return sorted({(k % columns * block[0] + k % rows) * _WIDE for k in each})
+    return sorted({(k % columns * block[0] + k % rows) * WIDE for k in each})
 
 
 def _task(how: Plan) -> tuple[Array, Array, Array, tuple[Array, Array]]:
@@ -229,13 +229,3 @@ def _task(how: Plan) -> tuple[Array, Array, Array, tuple[Array, Array]]:
         jnp.minimum(index, _MOST_TILES) for index in (tile // how.across, tile % how.across)
     )
     return row, column, part, (first, end)
-
-
-def _neighbours(ref, word: Array, start: Array, step: int, count: int) -> list[Array]:
-    """`count` numbers for each lane: every `step`, `_WIDE` neighbours, which are one load."""
-    found: list[Array] = []
-    for k in range(count // _WIDE):
-        at = (start + k * step)[:, None] + jnp.arange(_WIDE, dtype=jnp.int32)[None]
-        parts = lax.split(ref[word, at], (1,) * _WIDE, axis=1)
-        found += [each.reshape(start.shape) for each in parts]
-    return found
