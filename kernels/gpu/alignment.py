@@ -17,14 +17,10 @@ from tempalign._engine.handed import Present
 from tempalign._engine.model import Model, Window, dtw
 from tempalign._types import Array
 from tempalign.kernels.gpu import calls, exponent, hard_strips, launch, soft_strips
-from tempalign.kernels.gpu.launch import LANES
-from tempalign.kernels.gpu.strip_layout import ROWS, Layout
+from tempalign.kernels.gpu.strip_layout import Layout
 from tempalign.kernels.placed import Call, on_xla
 
 _MOST_CELLS = 2**31 - 1  # that an int32 counts
-#: On the one card they ran on, one pair of 4000 x 4000 came out 2 % off XLA's (RESULTS.md). Until
-#: that is understood, no pair of several strips is left to them.
-HARD_ROWS = LANES * ROWS
 # Cells that kernels work on at once: what is kept of them takes a dozen bytes each.
 _AT_ONCE = 2**28
 _VALUES, _CELLS = 1, 16  # what a soft minimum is asked for: bits of `soft_plain`
@@ -54,8 +50,6 @@ def refuses(model: Model, operands: Any = None) -> str | None:
         return "there is nothing to compute"
     if Layout(1, n, m).size > _MOST_CELLS:
         return f"{n} x {m} cells are too many"
-    if not model.soft and Layout(1, n, m).strips > 1:
-        return f"the kernels for the hard minimum take at most {HARD_ROWS} rows, not {n}"
     return None
 
 

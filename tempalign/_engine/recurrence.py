@@ -49,6 +49,10 @@ def within_lengths(ends: Ends, shape: tuple[int, ...], first: Array | int = 0) -
 def skew(cost: Array, outside: float) -> Array:
     """``[n, m, L] -> [P, n, L]`` with ``out[i + j, i] = cost[i, j]`` and `outside` elsewhere."""
     n, m, lanes = cost.shape
+    # Behind a barrier: fused with what makes the costs, XLA's code for GPUs computes where a cell is
+    # in numbers that 32 bits do not hold from about 2000 x 2000 cells on, and reads the costs of
+    # other cells (jax 0.11.2; tests/kernels/index_arithmetic.py).
+    cost = lax.optimization_barrier(cost)
     # A row padded by n cells, read back one cell shorter, starts one cell later than the row
     # above: a shear without a gather.
     padded = jnp.pad(cost, ((0, 0), (0, n), (0, 0)), constant_values=outside)
