@@ -235,12 +235,13 @@ def _plain(model: Model) -> Model:
 def _by_chunk(solve: Callable[[_Problem], list[Array]], problem: _Problem) -> list[Array]:
     """What `solve` makes of the pairs, no more of them at once than memory holds."""
     pairs, n, m = problem.costs.shape
-    chunk = max(1, _AT_ONCE // Layout(1, n, m).size)
-    if pairs <= chunk:
+    most = max(1, _AT_ONCE // Layout(1, n, m).size)
+    if pairs <= 1.5 * most:
         return solve(problem)
     shared = problem.mask is not None and problem.mask.shape[0] == 1
     mask, problem = problem.mask, problem._replace(mask=None if shared else problem.mask)
-    chunks = -(-pairs // chunk)
+    chunks = -(-pairs // most)
+    chunk = -(-pairs // chunks)  # as large as each other: what fills up the last one is work, too
 
     def cut(array: Array) -> Array:
         more = [(0, chunks * chunk - pairs)] + [(0, 0)] * (array.ndim - 1)

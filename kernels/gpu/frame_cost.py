@@ -113,7 +113,8 @@ def _updates(
     form = _form(width, interpret)
     tall, wide = _padded_to(height, form.tile[0]), _padded_to(width, form.tile[1])
     rows = jnp.pad(rows, ((0, 0), (0, more), (0, tall - height))).reshape(-1, tall)
-    columns = jnp.pad(columns, ((0, 0), (0, more), (0, wide - width))).reshape(-1, wide)
+    columns = jnp.pad(columns, ((0, 0), (0, more), (0, wide - width)))
+    columns = _as_lanes_read(columns, form).reshape(-1, wide)
     operands = [rows, columns]
     if fixed is not None:
         operands.append(
@@ -136,17 +137,22 @@ def _kernel(rows_ref, columns_ref, *refs, form, depth, tall, term, interpret):
     lane = jnp.arange(form.down * form.across, dtype=jnp.int32)
     down, across = launch.divided(lane, form.across)
     row = launch.program(0) * form.tile[0] + down * form.rows
-    column = launch.program(1) * form.tile[1] + across * form.columns
+    column = launch.program(1) * form.tile[1] + across
+    first_column = launch.program(1) * form.tile[1] + across * launch.WIDE
     shared = launch.program(2)
     below, beside = range(form.rows), range(form.columns)
     at = shared * tall + row
-    fixed = [[ref[at + i, column + j] for j in beside] for ref in fixed_refs for i in below]
+    fixed = [
+        [ref[at + i, column + j * form.across] for j in beside] for ref in fixed_refs for i in below
+    ]
 
     def reads(k: Array) -> tuple[list[Array], list[Array]]:
         word = shared * (depth + 1) + k
         return (
             launch.neighbours(rows_ref, word, row, form.rows),
-            launch.neighbours(columns_ref, word, column, form.columns),
+            launch.neighbours(
+                columns_ref, word, first_column, form.columns, launch.WIDE * form.across
+            ),
         )
 
     def update(i: int, j: int, by_row: Array, by_column: Array, total: Array) -> Array:
@@ -192,7 +198,7 @@ def _kernel(rows_ref, columns_ref, *refs, form, depth, tall, term, interpret):
             total = totals[i][j]
             if fixed:
                 total = 2 * total - sums[i] if signs else 2 * total
-            result_ref[at + i, column + j] = total
+            result_ref[at + i, column + j * form.across] = total
 
 
 def _form(width: int, interpret: bool) -> Form:
@@ -200,6 +206,17 @@ def _form(width: int, interpret: bool) -> Form:
     if interpret:
         return _INTERPRETED
     return next((form for form in _COMPILED if width <= form.tile[1]), _COMPILED[-1])
+
+
+def _as_lanes_read(columns: Array, form: Form) -> Array:
+    """``[..., wide]`` in another order.
+
+    A lane has every ``form.across``-th column of a tile, so that lanes read and write neighbours
+    of whole rows. Here the columns of a lane are neighbours, `WIDE` of them.
+    """
+    lead = columns.shape[:-1]
+    split = columns.reshape(*lead, -1, launch.WIDE, form.across)
+    return split.swapaxes(-1, -2).reshape(columns.shape)
 
 
 def _early(form: Form) -> list[tuple[int, int]]:

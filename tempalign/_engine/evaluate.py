@@ -241,6 +241,8 @@ def _by_block(model: Model, operands: Operands, evaluate: Callable[[Lanes], Any]
     chunk = max(1, at_once * count // max(cells, 1))
     if count <= 1.5 * chunk:
         return of_block(operands)
+    # As large as each other: what fills up the last one is work, too.
+    chunk = -(-count // -(-count // chunk))
     if cells > _CELLS_KEPT:
         # Otherwise autodiff keeps the alignments of all blocks.
         of_block = jax.checkpoint(of_block)

@@ -149,6 +149,24 @@ def test_dtw_and_soft_dtw(monkeypatch, card, options):
         assert kernel in text
 
 
+@pytest.mark.parametrize("card", sorted(specs.CARDS))
+def test_tam_and_open_ends(monkeypatch, card):
+    """Of short pairs side by side in a warp, and of a short series anywhere in a long one."""
+    monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
+
+    def total(x, y):
+        tam = tempalign.tam_distance(x[:, :8], y[:, :8], implementation="pallas", symmetric=True)
+        own = {"open_begin": "y", "open_end": "y", "implementation": "pallas"}
+        anywhere = tempalign.soft_dtw(x[:, :20], y, **own)
+        return tam.sum() + anywhere.sum() + tempalign.dtw(x[:, :20], y, **own).sum()
+
+    mesh, frames = deviceless.mesh_of(card), jax.ShapeDtypeStruct((3, 300, 5), jnp.float32)
+    shapes = deviceless.shapes_on(mesh, PartitionSpec(), (frames, frames))
+    text = deviceless.compile_on(mesh, jax.jit(jax.grad(total, (0, 1))), *shapes).as_text()
+    for kernel in {"soft_strips", "soft_strips_back", "hard_strips", "hard_strips_walk"}:
+        assert kernel in text
+
+
 def training_step(spec, mesh):
     """The compiled step of the experiments at the size of a data set, sharded over a mesh."""
     from experiments.dejavid import steps  # a machine with a GPU may lack what they need

@@ -12,8 +12,8 @@ import oracles
 import pytest
 
 import tempalign
-from tempalign._engine import model
-from tempalign.kernels.gpu import hard_strips, soft_strips
+from tempalign._engine import hard, model, soft
+from tempalign.kernels.gpu import alignment, hard_strips, soft_strips
 from tempalign.kernels.gpu.strip_layout import Layout
 
 
@@ -21,6 +21,13 @@ def plain(diagonal=True):
     return model.Model(*model.dtw(diagonal))
 
 
+OPEN = {
+    "paper": model.tam("paper"),
+    "edge": model.tam("edge"),
+    "y": plain().replace(begin=model.Opening(y=None), end=model.Opening(y=None)),
+    "both": plain().replace(begin=model.Opening(None, None), end=model.Opening(None, None)),
+    "counted": plain().replace(begin=model.Opening(2, 1), end=model.Opening(1, 3)),
+}
 SIZES = [(3, 5, 7), (40, 8, 8), (2, 64, 80), (1, 130, 20), (2, 300, 37), (3, 1, 9), (2, 9, 1)]
 
 
@@ -73,10 +80,10 @@ class StripsSuite:
         )
         for k, cost in enumerate(costs):
             n, m = (end[k] + 1 for end in ends) if lengths else size[1:]
-            value, alignment = oracles.loop_dtw(cost[:n, :m].astype(float), diagonal)
+            value, path = oracles.loop_dtw(cost[:n, :m].astype(float), diagonal)
             np.testing.assert_allclose(found[k], value, rtol=1e-6)
             cells = [(row, p - row) for p, row in enumerate(np.asarray(rows[:, k])) if row >= 0]
-            assert sorted(cells) == [tuple(cell) for cell in np.argwhere(alignment).tolist()]
+            assert sorted(cells) == [tuple(cell) for cell in np.argwhere(path).tolist()]
 
     @pytest.mark.one_in(8)
     @pytest.mark.parametrize("diagonal", [True, False])
@@ -114,6 +121,37 @@ class StripsSuite:
             np.testing.assert_allclose(visits[k], expected, rtol=0, atol=2e-6)
             assert not np.any(np.asarray(visits[k])[np.isinf(cost)] > 1e-15)
 
+    @pytest.mark.usefixtures("our_modes")
+    @pytest.mark.one_in(4)
+    @pytest.mark.parametrize("name", ["paper", "edge", "y", "both", "counted"])
+    @pytest.mark.parametrize("lengths", [False, True])
+    @pytest.mark.parametrize("size", [(2, 75, 20), (4, 9, 11)], ids=str)
+    def test_open_ends(self, size, lengths, name, rng):
+        """Over several strips too, and pairs side by side in a warp; against XLA."""
+        described = OPEN[name]
+        costs = self.costs(rng, size, "ties")
+        ends = tuple(rng.integers(3, k, size[0]).astype(np.int32) for k in size[1:])
+        ends = ends if lengths else tuple(np.full(size[0], k - 1, np.int32) for k in size[1:])
+        within = np.arange(size[1])[:, None] <= ends[0][:, None, None]
+        within = within & (np.arange(size[2]) <= ends[1][:, None, None])
+        lanes = jnp.asarray(np.where(within, costs, 0)).transpose(1, 2, 0)
+        run = functools.partial(hard_strips.value, paths=True, interpret=self.interpret)
+        value, rows = jax.jit(functools.partial(run, model=described))(
+            costs, ends if lengths else None
+        )
+        expected = hard.path(described, lanes, hard.Ends(*ends), None)
+        np.testing.assert_array_equal(value, expected.value)
+        np.testing.assert_array_equal(rows, expected.rows)
+        run = functools.partial(soft_strips.value, forbids=False, visits=True)
+        run = functools.partial(run, model=described, interpret=self.interpret)
+        gamma = np.full(size[0], 0.7, np.float32)
+        value, visits = jax.jit(run)(costs, gamma, ends if lengths else None)
+        softly = described.replace(soft=True)
+        expected = soft.gibbs(softly, lanes, hard.Ends(*ends), None, jnp.float32(0.7))
+        np.testing.assert_allclose(value, expected.value, rtol=1e-6, atol=1e-5)
+        found = np.where(within, visits, 0)
+        np.testing.assert_allclose(found, expected.visits.transpose(2, 0, 1), atol=2e-6)
+
     def test_two_runs_are_equal(self, rng):
         costs = self.costs(rng, (4, 140, 60), "real")
         gammas = np.ones(4, np.float32)
@@ -138,8 +176,6 @@ class TestOnCard(StripsSuite):
     )
     def test_many_strips(self, size, rng):
         """Against XLA, which the loops have checked."""
-        from tempalign._engine import hard, soft
-
         costs, ends = self.costs(rng, size, "real"), self.ends(rng, size)
         last_row, last_column = (end[None, None] for end in ends)
         described = model.Model(*model.dtw(True), soft=True)
@@ -157,6 +193,23 @@ class TestOnCard(StripsSuite):
         path = hard.path(described.replace(soft=False), lanes, None, None)
         np.testing.assert_array_equal(value, path.value)
         np.testing.assert_array_equal(rows, path.rows)
+
+
+@pytest.mark.parametrize("pairs", [5, 7, 10, 11, 101])
+def test_pairs_are_cut_into_chunks_of_one_size(pairs, monkeypatch):
+    """A chunk more, filled up with copies, doubled the work of 10,000 pairs."""
+    most, sizes = 5, []
+    monkeypatch.setattr(alignment, "_AT_ONCE", most * Layout(1, 8, 8).size)
+
+    def solve(problem):
+        sizes.append(len(problem.costs))
+        return [problem.costs[:, 0, 0]]
+
+    costs = jnp.broadcast_to(jnp.arange(pairs, dtype=jnp.float32)[:, None, None], (pairs, 8, 8))
+    (found,) = alignment._by_chunk(solve, alignment._Problem(costs, None, None, None))
+    np.testing.assert_array_equal(found, np.arange(pairs))
+    chunks = -(-pairs // sizes[0])
+    assert sizes[0] <= 1.5 * most and chunks * sizes[0] - pairs < chunks
 
 
 @pytest.mark.parametrize("lengths", [False, True])
