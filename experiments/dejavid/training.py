@@ -1,6 +1,5 @@
 """What a run of DejaVid is: how it starts, and what an epoch does."""
 
-import collections
 from typing import NamedTuple
 
 import jax
@@ -23,13 +22,13 @@ from experiments.dejavid.steps import (
     split_head,
     train_step,
 )
+from experiments.shared.finite import Ahead, Watch
 from experiments.shared.run import Advance, Entry, Run
 from experiments.shared.scaling import Scaling
 from experiments.tse.batches import epoch_batches
 from experiments.tse.dataset import TseDataset, TseSplit
 
 _TOP = 5
-_STEPS_AHEAD = 4  # how many batches the host may be ahead of the device: bounds their memory
 
 
 class Snapshot(NamedTuple):
@@ -105,7 +104,8 @@ class DejaVidRun(Run[Snapshot]):
             "log_weights": np.float32(rate),
         }
         training = refresh_paths(self._spec, training)
-        totals, ahead = jnp.zeros(3), _Ahead()
+        steps = -(-len(dataset.train) // settings.batch_size)
+        totals, watch = jnp.zeros(3), Watch(self.name, number, steps)
         batches = epoch_batches(
             dataset.train,
             settings.batch_size,
@@ -116,8 +116,9 @@ class DejaVidRun(Run[Snapshot]):
         for batch in batches:
             placed = place_batch(self._spec, batch)
             training, totals = train_step(self._spec, training, totals, placed, rates, scaling)
-            ahead.add(totals)
+            watch.add(totals)
             advance(settings.batch_size)
+        watch.end()
         loss, correct, count = np.asarray(totals).tolist()
         logits = self._predict(training.params, scaling, dataset.test)
         top1, top5 = accuracies(logits, dataset.test.labels)
@@ -154,7 +155,7 @@ def predict_split(
 ) -> np.ndarray:
     """Returns the logits [N, C] of a split; `spec` as `predict_step` wants it."""
     batches = epoch_batches(split, settings.batch_size, seed=None, num_threads=settings.num_threads)
-    logits, ahead = [], _Ahead()
+    logits, ahead = [], Ahead()
     for batch in batches:
         placed = place_batch(spec, batch)
         logits.append(predict_step(spec, params, placed.x, placed.lengths, scaling))
@@ -184,15 +185,3 @@ def num_bytes(dataset: TseDataset, settings: Settings) -> int:
     checkpoints = sum(head * (4 + 2 * len(settings.learned(name))) for name in settings.methods)
     checkpoints += evaluation * len(settings.methods)
     return checkpoints * len(settings.seeds) * (settings.keep_checkpoints + 1)
-
-
-class _Ahead:
-    """Lets the host run a few steps ahead of the device, and no further."""
-
-    def __init__(self) -> None:
-        self._results: collections.deque[jax.Array] = collections.deque()
-
-    def add(self, result: jax.Array) -> None:
-        self._results.append(result)
-        if len(self._results) > _STEPS_AHEAD:
-            self._results.popleft().block_until_ready()

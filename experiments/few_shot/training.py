@@ -18,6 +18,7 @@ from experiments.few_shot.evaluation import Row
 from experiments.few_shot.models import make_model, num_parameters
 from experiments.few_shot.sampling import Classes, sample_episodes
 from experiments.few_shot.settings import Settings
+from experiments.shared.finite import check_losses
 from experiments.shared.optimizers import adamw
 from experiments.shared.options import to_text
 from experiments.shared.run import Advance, Entry, Run
@@ -125,7 +126,7 @@ def train_epoch(
     gamma: float,
     seed: int,
     epoch: int,
-) -> tuple[TrainState, jax.Array]:
+) -> tuple[TrainState, jax.Array, jax.Array]:
     """Takes the steps of one epoch on the loss of Eq. 8.
 
     Args:
@@ -138,7 +139,7 @@ def train_epoch(
         epoch: from 0: episodes are numbered through the whole run.
 
     Returns:
-        (the new state, the mean loss of the steps).
+        (the new state, the mean loss of the steps, the loss of each).
     """
     labels = jnp.arange(spec.way).repeat(spec.queries)
 
@@ -158,7 +159,7 @@ def train_epoch(
         return TrainState(optax.apply_updates(state.params, updates), optimizer), value
 
     state, losses = jax.lax.scan(step, state, jnp.arange(spec.steps))
-    return state, jnp.mean(losses)
+    return state, jnp.mean(losses), losses
 
 
 class EpisodeRun(Run[Snapshot]):
@@ -274,7 +275,7 @@ class FewShotRun(EpisodeRun):
     ) -> tuple[TrainState, Entry]:
         """Takes the steps of an epoch."""
         source = self._source
-        training, loss = train_epoch(
+        training, loss, losses = train_epoch(
             self._spec,
             state,
             self._features,
@@ -283,6 +284,7 @@ class FewShotRun(EpisodeRun):
             source.seed,
             epoch,
         )
+        check_losses(self.name, epoch + 1, losses)
         return training, {"loss": float(loss)}
 
     def with_params(self, params: Params) -> FewShotHead:

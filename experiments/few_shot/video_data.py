@@ -72,7 +72,7 @@ class VideoData(Meta[VideoSplit]):
         Raises:
             UserError: a file cannot be read, or was changed.
         """
-        files = {name: digests.of_files(one.clips.paths) for name, one in self.splits.items()}
+        files = {name: one.clips.digests(digests) for name, one in self.splits.items()}
         return self.identity_of(files) | {"trunk": job_trunk_identity(settings, digests)}
 
 

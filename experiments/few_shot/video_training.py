@@ -30,6 +30,7 @@ from experiments.few_shot.video_data import (
     training_pictures,
 )
 from experiments.shared.errors import UserError
+from experiments.shared.finite import refuse_batch
 from experiments.shared.optimizers import adamw
 from experiments.shared.progress import progress
 from experiments.shared.run import Advance, Entry
@@ -254,6 +255,8 @@ class VideoRun(EpisodeRun):
                 losses.append(loss)
                 # Without this the steps, which are only queued, would all hold their pictures.
                 loss.block_until_ready()
+                if not np.isfinite(loss):
+                    refuse_batch(self.name, epoch + 1, len(losses), self.steps)
                 advance(1)
         return state, {"loss": float(jnp.mean(jnp.stack(losses))), "seconds_waiting": waited}
 

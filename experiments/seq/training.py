@@ -13,6 +13,7 @@ from experiments.seq.results import Variant
 from experiments.seq.settings import SeqOptions
 from experiments.seq.steps import Episode, Params, Snapshot, Tested, make_spec, train_step
 from experiments.shared.checkpoints import Arrays
+from experiments.shared.finite import Watch
 from experiments.shared.run import Advance, Entry, Run
 from experiments.shared.scaling import Scaling
 from tempalign import heads
@@ -76,11 +77,13 @@ class SeqRun(Run[Snapshot]):
         rate = learning_rate(options, number)
         weights = (variant.alpha, options.beta, variant.gamma)
         scaling = jax.tree.map(jnp.asarray, self._of_episodes)
-        totals = jnp.zeros(4)
+        totals, watch = jnp.zeros(4), Watch(self.name, number, self.steps)
         for step in range((number - 1) * self.steps, number * self.steps):
             episode = self.draw(step)
             training, totals = train_step(spec, training, totals, episode, scaling, weights, rate)
+            watch.add(totals)
             advance(1)
+        watch.end()
         loss, align, entropy, smooth = (np.asarray(totals) / self.steps).tolist()
         tested, metrics = self.test(training.params)
         entry = {

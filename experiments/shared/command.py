@@ -65,11 +65,8 @@ def main(
         sys.exit(2)
     except KeyboardInterrupt as error:
         is_terminated = isinstance(error, interrupts.Terminated)
-        print(
-            f"{'terminated' if is_terminated else 'interrupted'}; what was saved is kept: go on by "
-            + go_on,
-            file=sys.stderr,
-        )
+        said = ["terminated" if is_terminated else "interrupted", *getattr(error, "__notes__", ())]
+        print("; ".join([*said, f"what was saved is kept: go on by {go_on}"]), file=sys.stderr)
         sys.exit(143 if is_terminated else 130)
     except Exception:
         traceback.print_exc()

@@ -9,8 +9,9 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Digests:
         self._path = None if path is None else Path(path)
         self._num_threads = num_threads
         self._known: dict[str, list[Any]] = {}  # resolved path -> size, time, digest
+        self._taken: dict[str, list[Any]] = {}  # the same by the path that was given, in this job
         if self._path is not None:
             try:
                 known = read_json(self._path)
@@ -62,7 +64,7 @@ class Digests:
             UserError: files that cannot be read, or change meanwhile; lists up to five.
         """
         real = [os.path.realpath(path) for path in paths]
-        found: dict[str, str] = {}
+        found: dict[str, list[Any]] = {}
         errors: list[Exception] = []
         distinct = list(dict.fromkeys(real))
         with ThreadPoolExecutor(self._num_threads) as pool:
@@ -75,11 +77,54 @@ class Digests:
                 else:
                     found[name] = result
         raise_all(errors, desc)
-        return [found[name] for name in real]
+        for path, name in zip(paths, real, strict=True):
+            self._taken[os.fspath(path)] = found[name]
+        return [found[name][2] for name in real]
 
     def of_file(self, path: Path | str) -> str:
         """Returns the digest of one file's bytes; raises as `of_files`, without the list."""
-        return self._digest(os.path.realpath(path))
+        return self._digest(os.path.realpath(path))[2]
+
+    @contextmanager
+    def checked(self, path: Path | str | None) -> Iterator[None]:
+        """Surrounds the reading of a file, which must still be what `of_files` took a digest of.
+
+        A job that goes on with other data than it began with would report on neither. It takes one
+        `stat`. Of a file whose digest was not taken nothing is known; so of None.
+
+        Raises:
+            MissingFileError: it is no longer there.
+            UserError: it is another one, or cannot be read; or what the block raises of a file
+                that is the same.
+        """
+        try:
+            yield
+        except UserError:
+            self._check(path)
+            raise
+        self._check(path)  # after it was read, so that no change meanwhile is missed
+
+    def _check(self, path: Path | str | None) -> None:
+        if path is None or (taken := self._taken.get(name := os.fspath(path))) is None:
+            return
+        try:
+            status = os.stat(name)
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{path}: is no longer there; put it back, then go on by the same command and "
+                "--resume"
+            ) from error
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        if [status.st_size, status.st_mtime_ns] == taken[:2]:
+            return
+        now = self._digest(os.path.realpath(path))
+        if now[2] != taken[2]:
+            raise UserError(
+                f"{path}: was changed since the job began; put back what it was, then go on by the "
+                "same command and --resume, or start anew in another --out_dir"
+            )
+        self._taken[name] = now
 
     def save(self) -> None:
         """Writes what is known to the file, if there is one.
@@ -90,20 +135,21 @@ class Digests:
         if self._path is not None:
             write_json(self._path, dict(sorted(self._known.items())))
 
-    def _attempt(self, name: str) -> str | Exception:
+    def _attempt(self, name: str) -> list[Any] | Exception:
         """Reading must go on after a bad file, so that all are named at once."""
         try:
             return self._digest(name)
         except UserError as error:
             return error
 
-    def _digest(self, name: str) -> str:
+    def _digest(self, name: str) -> list[Any]:
+        """Size, time of the last change, and digest of a file."""
         try:
             with open(name, "rb") as file:
                 before = os.fstat(file.fileno())
                 entry = self._known.get(name)
                 if entry is not None and entry[:2] == [before.st_size, before.st_mtime_ns]:
-                    return entry[2]
+                    return entry
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:_LENGTH]
                 after = os.fstat(file.fileno())
         except FileNotFoundError as error:
@@ -116,7 +162,7 @@ class Digests:
         is_text = name.isascii() or name.encode("utf-8", "ignore").decode() == name
         if is_text and time.time_ns() - before.st_mtime_ns > _FRESH_NS:
             self._known[name] = [*stamp, digest]
-        return digest
+        return [*stamp, digest]
 
 
 def digest_array(array: np.ndarray) -> str:

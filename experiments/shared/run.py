@@ -6,7 +6,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 import tempalign
 from experiments.shared.checkpoints import Checkpoints, fill, named_leaves
 from experiments.shared.errors import UserError
+from experiments.shared.finite import refuse_names
 from experiments.shared.identity import refuse_differences
 from experiments.shared.interrupts import held
 from experiments.shared.metrics_log import MetricsLog
@@ -152,7 +153,10 @@ def train(
         checkpoints.set_aside(done)
         log.write("run_start", **run.about, epochs_done=done)
         sessions = [*sessions, {"epochs": [done + 1, done], "seconds": 0.0, **surroundings()}]
-        with contextlib.closing(_Display(run, epochs, done)) as display:
+        with (
+            _saying_how_far(run.name, epochs, checkpoints),
+            contextlib.closing(_Display(run, epochs, done)) as display,
+        ):
             for number in range(done + 1, epochs + 1):
                 state, entry = run.epoch(state, number, display.advance)
                 state = jax.tree.map(np.asarray, state)
@@ -178,6 +182,21 @@ def train(
     return trained
 
 
+@contextlib.contextmanager
+def _saying_how_far(name: str, epochs: int, checkpoints: Checkpoints) -> Iterator[None]:
+    """Notes at Ctrl-C and SIGTERM how far the run is saved, for the last line on the screen."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        saved = max(checkpoints.steps(), default=0)
+        error.add_note(
+            f"{name} is saved up to epoch {saved} of {epochs}"
+            if saved
+            else f"{name} has no epoch of {epochs} that is saved yet"
+        )
+        raise
+
+
 def surroundings() -> dict[str, Any]:
     """Returns the versions and the machine of this process, of JSON's types."""
     devices = jax.devices()
@@ -199,12 +218,7 @@ def _check_finite(name: str, number: int, state: Any, entry: Entry) -> None:
     wrong = [key for key, value in entry.items() if not all(map(_finite, jax.tree.leaves(value)))]
     wrong += [key for key, leaf in named_leaves(state).items() if not _finite(leaf)]
     if wrong:
-        raise UserError(
-            f"{name}: after epoch {number} these are not finite: {', '.join(wrong[:5])}"
-            f"{', ...' if len(wrong) > 5 else ''}. Nothing of that epoch was saved, and --resume "
-            "would take the same steps again: start anew with a smaller --learning_rate, in "
-            "another --out_dir."
-        )
+        refuse_names(name, number, wrong)
 
 
 def _finite(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,6 +55,7 @@ class Split:
         videos: uint8 ``[N, S, H, W, channels]``, or None.
         paths: of the files, or empty.
         settings: how files are decoded.
+        known: digests of files, once they were taken: one that is read must still be the same.
     """
 
     ids: tuple[str, ...]
@@ -63,20 +64,27 @@ class Split:
     videos: np.ndarray | None
     paths: tuple[Path, ...]
     settings: Settings
+    known: Digests = field(default_factory=Digests)
 
     def __len__(self) -> int:
         """The number of videos."""
         return len(self.labels)
 
+    def digests(self, known: Digests) -> list[str]:
+        """Digests of the files; from then on, reading one that was changed is an error."""
+        object.__setattr__(self, "known", known)
+        return digests_of(self.paths, known)
+
     def read(self, row: int) -> np.ndarray:
         """Returns one video ``[T, H, W, channels]`` with T at most `source_frames`.
 
         Raises:
-            UserError: it does not decode, or has fewer frames than `min_frames`.
+            UserError: it does not decode, has fewer frames than `min_frames`, or was changed.
         """
         if self.videos is not None:
             return self.videos[row]
-        return read_video(self.paths[row], self.settings)
+        with self.known.checked(self.paths[row]):
+            return read_video(self.paths[row], self.settings)
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ def identity(dataset: VideoDataset, digests: Digests) -> dict[str, Any]:
     """
     if not dataset.made_of:
         parts = {
-            name: Content(split.ids, split.labels, digests_of(split.paths, digests))
+            name: Content(split.ids, split.labels, split.digests(digests))
             for name, split in dataset.splits.items()
         }
         return dataset_identity(parts, dataset.class_names)

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments.shared.finite import refuse_batch
 from experiments.shared.optimizers import adamw
 from experiments.shared.run import Advance, Entry, Run, Trained
 from experiments.time_layer.dataset import Batch, Split, VideoDataset, batches
@@ -239,6 +240,9 @@ class TimeLayerRun(Run[Snapshot]):
                 step, temp_bytes = _compiled(self._spec, _shapes(training), _shapes(batch))
             training, of_batch = step(training, batch)
             sums += np.asarray(of_batch, np.float64)
+            if not np.isfinite(sums[0]):
+                count = -(-len(dataset.train) // settings.batch_size)
+                refuse_batch(self.name, number, len(ticks) + 1, count)
             ticks.append(time.monotonic())
             advance(settings.batch_size)
         loss, right, valid = sums.tolist()

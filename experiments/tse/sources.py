@@ -122,6 +122,7 @@ class FileSource:
         self.num_features = common_num_features([(f.name, f.num_features) for f in self.files])
         self.lengths = np.array([f.length for f in self.files], np.int32)
         self.dtype = _common_dtype({f.dtype for f in self.files})
+        self._known = Digests()
 
     def __len__(self) -> int:
         """Number of sequences."""
@@ -130,7 +131,8 @@ class FileSource:
     def __getitem__(self, index: int) -> np.ndarray:
         """Reads one sequence; a UserError names the file if it is not finite or has changed."""
         file = self.files[index]
-        array = check_tse(file.read(), file.name)
+        with self._known.checked(file.path):
+            array = check_tse(file.read(), file.name)
         if array.shape != (file.length, file.num_features):
             raise UserError(
                 f"{file.name}: has changed: shape {array.shape} now, "
@@ -139,7 +141,11 @@ class FileSource:
         return array
 
     def digests(self, known: Digests) -> list[str]:
-        """Digests of the files; sequences of one file are told apart by their names in it."""
+        """Digests of the files; sequences of one file are told apart by their names in it.
+
+        From then on, reading a file that is no longer the same is an error.
+        """
+        self._known = known
         paths = [file.path for file in self.files if file.path is not None]
         of_file = dict(zip(paths, known.of_files(paths), strict=True))
         return [
