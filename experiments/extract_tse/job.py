@@ -36,8 +36,9 @@ def run(settings: Settings) -> str:
         return _verified(store) if settings.verify else _ended(store, listing, must_be_all=False)
     prepare_folder(folder, 0)
     part = f"{shard[0]}-of-{shard[1]}"
-    store = Store(folder, part, listing)
+    prepare_folder(folder / PARTS / part, 0)
     with locked(folder / PARTS / part):
+        store = Store(folder, part, listing)  # which mends a ledger: no other may be writing there
         encoder = open_encoder(
             settings.encoder,
             weights=settings.weights,

@@ -143,6 +143,7 @@ def train(
             state = fill(run.like(), arrays, where)
             history, sessions = record["history"], record["sessions"]
         done = len(history)
+        _log_what_a_kill_left_out(run, log, history)
         if done > epochs:
             raise UserError(
                 f"--epochs={epochs}: {run.name} has {done} already, and the results of fewer are "
@@ -180,6 +181,15 @@ def train(
         log.write("run_end", **run.about, seconds=trained.seconds)
         display.say(trained)
     return trained
+
+
+def _log_what_a_kill_left_out(run: Run, log: MetricsLog, history: list[Entry]) -> None:
+    """Writes the line of the last epoch, where a kill or a full disk came after its checkpoint."""
+    entry = {**run.about, **(history[-1] if history else {})}
+    if history and not any(
+        line["event"] == "epoch" and entry.items() <= line.items() for line in log.lines()
+    ):
+        log.write("epoch", **entry)
 
 
 @contextlib.contextmanager
