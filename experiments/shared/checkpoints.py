@@ -4,7 +4,6 @@ The arrays are saved under the names of their places in the tree: a checkpoint s
 without the code that wrote it.
 """
 
-import errno
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from experiments.shared.errors import UserError
-from experiments.shared.files import unused
+from experiments.shared.files import FULL, unused
 from experiments.shared.interrupts import held
 
 Arrays = dict[str, np.ndarray]
@@ -289,9 +288,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_full(error: BaseException) -> bool:
     """Returns whether a disk is full; of that some threads of the library leave only a text."""
-    full = (errno.ENOSPC, errno.EDQUOT)
     number = error.errno if isinstance(error, OSError) else None
-    return number in full or any(os.strerror(one) in str(error) for one in full)
+    return number in FULL or any(os.strerror(one) in str(error) for one in FULL)
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,12 +4,12 @@ import pytest
 import slow_job
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     return slow_job.write_data(tmp_path_factory.mktemp("faults") / "data")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(data_dir, tmp_path_factory):
     """The result of a job that was not disturbed."""
     folder = tmp_path_factory.mktemp("whole")

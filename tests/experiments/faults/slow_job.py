@@ -180,9 +180,9 @@ def _child(says, flags, spoil):
         os.dup2(descriptor, stream)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-    if spoil is not None:
-        spoil[0](*spoil[1:])
     try:
+        if spoil is not None:
+            spoil[0](*spoil[1:])
         command.main("", Settings, run, ["job", *flags])
     finally:
         sys.stdout.flush()
