@@ -44,7 +44,7 @@ def opened_npz(path: Path | str) -> Iterator[np.lib.npyio.NpzFile]:
             whatever NumPy and zipfile do for a damaged file.
     """
     with np.load(path, allow_pickle=False) as stored:
-        if not isinstance(stored, np.lib.npyio.NpzFile):
+        if not isinstance(stored, np.lib.npyio.NpzFile) or stored.zip is None:
             raise ValueError("not an archive of arrays")
         check_expanded(stored.zip, path, _OF_NUMBERS)
         yield stored

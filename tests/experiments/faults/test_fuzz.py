@@ -105,7 +105,21 @@ def test_paths_stay_in_their_folder(tmp_path_factory, data):
     (folder / "out").symlink_to(folder.parent)
     (folder / "link.npy").symlink_to(folder.parent / "secret.npy")
     part = st.sampled_from(
-        ["..", ".", "", "sub", "out", "secret.npy", "link.npy", "/", "~", "C:", "\\", "\\..\\", "\0"]
+        [
+            "..",
+            ".",
+            "",
+            "sub",
+            "out",
+            "secret.npy",
+            "link.npy",
+            "/",
+            "~",
+            "C:",
+            "\\",
+            "\\..\\",
+            "\0",
+        ]
     )
     text = "/".join(data.draw(st.lists(part, max_size=5)))
     quoted = text.replace('"', '""')
@@ -344,5 +358,10 @@ def test_a_flagfile_that_names_itself_ends(tmp_path, capsys):
     path = tmp_path / "flags.txt"
     path.write_text(f"--flagfile={path}\n--pause=1\n")
     with pytest.raises(SystemExit) as ended:
-        main("", slow_job.Settings, lambda settings: f"{settings.pause}", ["job", f"--flagfile={path}"])
+        main(
+            "",
+            slow_job.Settings,
+            lambda settings: f"{settings.pause}",
+            ["job", f"--flagfile={path}"],
+        )
     assert ended.value.code in (0, 2)

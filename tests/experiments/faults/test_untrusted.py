@@ -1,4 +1,4 @@
-"""Data and run folders of anyone: they ask for no memory, no file and no code that was not given."""
+"""Data and run folders of anyone: they get no memory, file or code but what they were given."""
 
 import io
 import json
