@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sized
+from time import monotonic
 from typing import Any
 
 from tqdm import tqdm
@@ -25,9 +26,11 @@ def progress(
         unit: what is counted; the display shows its rate.
     """
     if sys.stderr.isatty():
-        return tqdm(
-            iterable, total=total, desc=desc, unit=unit, leave=False, dynamic_ncols=True,
-            mininterval=0.2,
+        return _steady(
+            tqdm(
+                iterable, total=total, desc=desc, unit=unit, leave=False, dynamic_ncols=True,
+                mininterval=0.2,
+            )
         )  # fmt: skip
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
@@ -37,11 +40,20 @@ def progress(
     else:
         form += "{percentage:.0f} %, {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, "
         form += "{remaining} left{postfix}"
-    return _Lines(
-        iterable, total=total, desc=desc, unit=f" {unit.strip()}", leave=False, file=sys.stderr,
-        mininterval=SECONDS_BETWEEN_LINES, maxinterval=SECONDS_BETWEEN_LINES, miniters=1,
-        bar_format=form,
+    return _steady(
+        _Lines(
+            iterable, total=total, desc=desc, unit=f" {unit.strip()}", leave=False, file=sys.stderr,
+            mininterval=SECONDS_BETWEEN_LINES, maxinterval=SECONDS_BETWEEN_LINES, miniters=1,
+            bar_format=form,
+        )
     )  # fmt: skip
+
+
+def _steady(display: tqdm) -> tqdm:
+    """Lets a display go by a clock that nobody sets: put back, tqdm's own would stop it."""
+    display._time = monotonic
+    display.start_t = display.last_print_t = monotonic()
+    return display
 
 
 class _Lines(tqdm):
