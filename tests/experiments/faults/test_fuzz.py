@@ -344,6 +344,23 @@ def test_flags(words, kind):
     told(parse, kind, ["job", *words])
 
 
+@pytest.mark.parametrize("line", [b"--flagfile=\0", b"--out_dir=a\0b", b"--epochs=\xff"])
+def test_a_flagfile_with_bytes_that_are_no_text(tmp_path, line):
+    path = tmp_path / "flags.txt"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(UserError, match="flags.txt: not a text file|allowed: a text"):
+        parse(slow_job.Settings, ["job", f"--flagfile={path}"])
+
+
+def test_a_flag_that_is_endless(tmp_path):
+    flag, path = "--" + "x" * 5000, tmp_path / "flags.txt"
+    path.write_text(flag)
+    for words in ([flag], [f"--flagfile={path}"]):
+        with pytest.raises(UserError, match="no flag has so long a name") as told:
+            parse(slow_job.Settings, ["job", *words])
+        assert len(str(told.value)) < 200
+
+
 @MANY
 @given(st.data(), st.sampled_from(SETTINGS))
 def test_flagfiles(tmp_path_factory, data, kind):
