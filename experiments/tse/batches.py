@@ -87,9 +87,10 @@ def _read_batch(split: TseSplit, batch_size: int, rows: list[int]) -> Batch:
     valid = np.pad(np.ones(len(rows), np.float32), (0, filler))
     most = int(split.lengths.max())  # where all are 33 frames long, 33
     shape = (batch_size, padded_length(max(lengths), most), split.source.num_features)
-    x = np.zeros(shape, split.source.dtype)
-    for i, row in enumerate(rows):
-        x[i, : lengths[i]] = split.source[row]
+    x = np.empty(shape, split.source.dtype)
+    split.source.fill(rows, x)
+    for i, length in enumerate(lengths):
+        x[i, length * (i < len(rows)) :] = 0
     return Batch(x, lengths, labels, valid)
 
 
