@@ -6,20 +6,21 @@ on; without `test` they are what is evaluated on. Each file is an array `[T, N_f
 point; T may vary, and what is wider than float32 is read as float32. Labels are names; where all
 are integers they are ordered by value. An optional `classes.txt` holds one class name on each line:
 the order of the classes, and the names of labels 0, 1, ....
+
+A store (`store_format`), which is the same in few files, is opened in its place.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from experiments.shared.csv_index import Row, evaluated_split, read_rows
+from experiments.shared.csv_index import Row, read_rows
 from experiments.shared.errors import MissingFileError, UserError, raise_all
-from experiments.shared.labels import lonely_classes, number_labels, read_classes
+from experiments.shared.labels import number_labels, read_classes
 from experiments.shared.progress import progress
 from experiments.shared.remembered import Remembered
+from experiments.tse import store
 from experiments.tse.dataset import TseDataset, TseSplit
 from experiments.tse.npy_file import open_npy
+from experiments.tse.rows import Rows
 from experiments.tse.sources import common_num_features
 from experiments.tse.stored import FileSource, TseFile, conversion_note
 
@@ -45,55 +46,16 @@ def load(
             a file; each message names the line, id or file, and up to five are listed.
     """
     rows = load_rows(data_dir, outside_paths=outside_paths, known=known)
-    samples, splits = rows.samples, np.array(rows.splits)
-
-    def split(name: str) -> TseSplit:
-        chosen = np.flatnonzero(splits == name)
-        source = FileSource([rows.files[i] for i in chosen])
-        ids = tuple(samples.ids[i] for i in chosen)
-        return TseSplit(ids, samples.labels[chosen], source.lengths, source)
-
-    test_name = evaluated_split(rows.splits)
-    val = split("val") if test_name == "test" and "val" in rows.splits else None
-    train = split("train")
-    notes = [f"evaluated on the rows of index.csv with split '{test_name}'", rows.note]
-    if val is not None:
-        notes[0] += "; those with split 'val' are what the best epoch is picked on"
-    dataset = TseDataset(
-        name=Path(data_dir).resolve().name,
-        train=train,
-        test=split(test_name),
-        class_names=rows.class_names,
-        num_features=samples.source.num_features,
-        note="; ".join(filter(None, [*notes, lonely_classes(train.labels, rows.class_names)])),
-        val=val,
-    )
-    return dataset
-
-
-class Rows(NamedTuple):
-    """Every row of an `index.csv`, whatever its split.
-
-    Attributes:
-        samples: in the order of the index.
-        class_names: by label.
-        splits: of each sample, "train", "val" or "test".
-        files: of each sample.
-        note: what a report must say on how the files are read; or empty.
-    """
-
-    samples: TseSplit
-    class_names: tuple[str, ...]
-    splits: tuple[str, ...]
-    files: list[TseFile]
-    note: str
+    return rows.to_dataset(Path(data_dir).resolve().name)
 
 
 def load_rows(
     data_dir: Path | str, *, outside_paths: bool = False, known: Remembered | None = None
 ) -> Rows:
-    """Opens a folder with `index.csv` as `load` does, without dividing it; raises the same."""
+    """Opens a folder as `load` does, without dividing it; raises the same."""
     data_dir = Path(data_dir)
+    if store.is_store(data_dir):
+        return store.load_rows(data_dir, known=known)
     index = data_dir / "index.csv"
     if not index.is_file():
         raise MissingFileError(f"{index}: no such file; data_dir must hold an index.csv")
@@ -117,7 +79,7 @@ def load_rows(
     source = FileSource(files)
     samples = TseSplit(tuple(row["id"] for row in rows), labels, source.lengths, source)
     splits = tuple(row["split"] for row in rows)
-    return Rows(samples, class_names, splits, files, conversion_note(files))
+    return Rows(samples, class_names, splits, conversion_note(files), index.name)
 
 
 def _open_files(rows: list[Row], index: Path, known: Remembered) -> list[TseFile]:

@@ -138,7 +138,7 @@ class FileSource(StoredSource):
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "FileSource":
         """The source of these sequences alone."""
-        return FileSource([self.files[row]._replace(finite=bool(self.sound[row])) for row in rows])
+        return FileSource([self.files[row]._replace(finite=self.sound[row]) for row in rows])
 
     def name_of(self, index: int) -> str:
         """What messages call a sequence."""
