@@ -112,6 +112,7 @@ class DejaVidRun(Run[Snapshot]):
             seed=self._seed,
             epoch=number,
             num_threads=settings.num_threads,
+            length_buckets=settings.length_buckets,
         )
         for batch in batches:
             placed = place_batch(self._spec, batch)
