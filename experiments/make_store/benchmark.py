@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import statistics
 import tempfile
+import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -64,8 +65,7 @@ def _measured(settings: Settings, folder: Path) -> str:
     ]
     rows = []
     for count in settings.processes:
-        for name, is_cold in (("cache", False), ("disk", True)):
-            rate, cores = _rate(settings, folder, count, is_cold, len(some))
+        for name, rate, cores in _rates(settings, folder, count, len(some)):
             rows.append(
                 (
                     str(count),
@@ -110,38 +110,47 @@ def _padding(samples: TseSplit, batch_size: int, buckets: int) -> float:
     return 1 - int(samples.lengths.sum()) / frames
 
 
-def _rate(
-    settings: Settings, folder: Path, count: int, is_cold: bool, records: int
-) -> tuple[float, float]:
-    """Sequences a second of all processes together, and the cores that they kept busy."""
+def _rates(
+    settings: Settings, folder: Path, count: int, records: int
+) -> list[tuple[str, float, float]]:
+    """Measures processes that share epochs.
+
+    Returns:
+        Where from, sequences a second of all together, and the cores that they kept busy.
+    """
     context = multiprocessing.get_context("spawn")
+    # One process is this one: another takes seconds to begin.
+    kind: Any = context.Process if count > 1 else threading.Thread
     ends: list[Connection] = []
-    processes = []
+    readers = []
     for index in range(count):
         ours, theirs = context.Pipe()
-        process = context.Process(target=_reader, args=(settings, folder, index, count, theirs))
-        process.start()
-        theirs.close()
+        reader = kind(target=_reader, args=(settings, folder, index, count, theirs))
+        reader.start()
+        if count > 1:
+            theirs.close()  # so that its end is noticed
         ends.append(ours)
-        processes.append(process)
+        readers.append(reader)
     try:
-        _all(ends, "")  # ready
-        rates, cores = [], []
-        for repeat in range(settings.repeats + 1):  # the first one warms up
-            _all(ends, "drop" if is_cold else "keep")
-            began = time.perf_counter()
-            busy = _all(ends, str(repeat))
-            seconds = time.perf_counter() - began
-            rates.append(records / seconds)
-            cores.append(sum(busy) / seconds)
-        return statistics.median(rates[1:]), statistics.median(cores[1:])
+        found = []
+        for name, before in (("cache", "keep"), ("disk", "drop")):
+            rates, cores = [], []
+            for repeat in range(settings.repeats + 1):  # the first one warms up
+                _all(ends, before)
+                began = time.perf_counter()
+                busy = _all(ends, str(repeat))
+                seconds = time.perf_counter() - began
+                rates.append(records / seconds)
+                cores.append(sum(busy) / seconds)
+            found.append((name, statistics.median(rates[1:]), statistics.median(cores[1:])))
+        return found
     except EOFError as error:
         raise UserError("--benchmark: a process has ended; its message is above") from error
     finally:
         for end in ends:
             end.close()
-        for process in processes:
-            process.join()
+        for reader in readers:
+            reader.join()
 
 
 def _all(ends: list[Connection], word: str) -> list[float]:
@@ -150,8 +159,17 @@ def _all(ends: list[Connection], word: str) -> list[float]:
     return [end.recv() for end in ends]
 
 
-def _reader(settings: Settings, folder: Path, index: int, count: int, end: Any) -> None:
-    """A process that reads its share of epochs when it is told to."""
+def _reader(settings: Settings, folder: Path, index: int, count: int, end: Connection) -> None:
+    """A process (or thread) that reads its share of epochs when it is told to."""
+    try:
+        _read_when_told(settings, folder, index, count, end)
+    finally:
+        end.close()
+
+
+def _read_when_told(
+    settings: Settings, folder: Path, index: int, count: int, end: Connection
+) -> None:
     samples = index_folder.load_rows(folder, outside_paths=settings.outside_paths).samples
     some = _first(samples, settings.records)
     while True:

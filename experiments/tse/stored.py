@@ -192,17 +192,20 @@ def remembered_file(
     match = None if now is None else _FACT.fullmatch(now[2])
     if now is None or match is None:
         return None
-    length, num_features, stored, start, finite = match.groups()
+    stored, finite = match[3], match[5]
+    length, num_features, start = int(match[1]), int(match[2]), int(match[4])
     dtype = _FLOAT16 if stored == "float16" else _FLOAT32
+    if start >= 0 and start + length * num_features * dtype.itemsize != now[0]:
+        return None  # whoever wrote that does not know the file
     return TseFile(
         name,
-        int(length),
-        int(num_features),
+        length,
+        num_features,
         dtype,
         read,
         sys.intern(stored),
         path,
-        start=int(start),
+        start=start,
         size=now[0],
         mtime_ns=now[1],
         finite=finite == "1",
