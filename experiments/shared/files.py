@@ -121,6 +121,23 @@ def read_json(path: Path | str, object_hook: Callable[[dict[str, Any]], Any] | N
         raise UserError(f"{path}: not a JSON file that can be read ({error})") from error
 
 
+class RealPaths:
+    """Resolves paths of many files, each of their folders once: there are far fewer of those."""
+
+    def __init__(self) -> None:
+        """Knows no folder yet."""
+        self._folders: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        """Returns what `os.path.realpath` does."""
+        folder, name = os.path.split(path)
+        if name in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
+
+
 def unused(path: Path | str) -> Path:
     """Returns the path, or the first of path-2, path-3, ... that does not exist yet."""
     path = Path(path)

@@ -8,7 +8,6 @@ are integers they are ordered by value. An optional `classes.txt` holds one clas
 the order of the classes, and the names of labels 0, 1, ....
 """
 
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,25 +17,24 @@ from experiments.shared.csv_index import Row, evaluated_split, read_rows
 from experiments.shared.errors import MissingFileError, UserError, raise_all
 from experiments.shared.labels import lonely_classes, number_labels, read_classes
 from experiments.shared.progress import progress
+from experiments.shared.remembered import Remembered
 from experiments.tse.dataset import TseDataset, TseSplit
-from experiments.tse.npy_file import npy_header, read_npy
-from experiments.tse.sources import (
-    FileSource,
-    TseFile,
-    check_tse_header,
-    common_num_features,
-    conversion_note,
-)
+from experiments.tse.npy_file import open_npy
+from experiments.tse.sources import common_num_features
+from experiments.tse.stored import FileSource, TseFile, conversion_note
 
 _COLUMNS = ("id", "path", "label", "split")
 
 
-def load(data_dir: Path | str, *, outside_paths: bool = False) -> TseDataset:
+def load(
+    data_dir: Path | str, *, outside_paths: bool = False, known: Remembered | None = None
+) -> TseDataset:
     """Opens a folder with `index.csv`, reading the headers of its files, not their numbers.
 
     Args:
         data_dir: the folder.
         outside_paths: paths in the index may lead out of it.
+        known: headers that need not be read again, see `TseDataset.remember`.
 
     Returns:
         The data set, named as the folder; the splits are in the order of the index.
@@ -46,7 +44,7 @@ def load(data_dir: Path | str, *, outside_paths: bool = False) -> TseDataset:
         UserError: anything else that is wrong with the index, the labels, a header, or the size of
             a file; each message names the line, id or file, and up to five are listed.
     """
-    rows = load_rows(data_dir, outside_paths=outside_paths)
+    rows = load_rows(data_dir, outside_paths=outside_paths, known=known)
     samples, splits = rows.samples, np.array(rows.splits)
 
     def split(name: str) -> TseSplit:
@@ -91,14 +89,21 @@ class Rows(NamedTuple):
     note: str
 
 
-def load_rows(data_dir: Path | str, *, outside_paths: bool = False) -> Rows:
+def load_rows(
+    data_dir: Path | str, *, outside_paths: bool = False, known: Remembered | None = None
+) -> Rows:
     """Opens a folder with `index.csv` as `load` does, without dividing it; raises the same."""
     data_dir = Path(data_dir)
     index = data_dir / "index.csv"
     if not index.is_file():
         raise MissingFileError(f"{index}: no such file; data_dir must hold an index.csv")
     rows = read_rows(
-        index, required=_COLUMNS, unique="id", files="path", outside_paths=outside_paths
+        index,
+        required=_COLUMNS,
+        unique="id",
+        files="path",
+        must_exist=False,  # opening them tells
+        outside_paths=outside_paths,
     )
     classes = data_dir / "classes.txt"
     class_names, labels = number_labels(
@@ -107,7 +112,7 @@ def load_rows(data_dir: Path | str, *, outside_paths: bool = False) -> Rows:
         places=[row.where for row in rows],
         what=str(index),
     )
-    files = _open_files(rows, index)
+    files = _open_files(rows, index, known or Remembered())
     common_num_features([(file.name, file.num_features) for file in files])
     source = FileSource(files)
     samples = TseSplit(tuple(row["id"] for row in rows), labels, source.lengths, source)
@@ -115,19 +120,17 @@ def load_rows(data_dir: Path | str, *, outside_paths: bool = False) -> Rows:
     return Rows(samples, class_names, splits, files, conversion_note(files))
 
 
-def _open_files(rows: list[Row], index: Path) -> list[TseFile]:
-    """Reads the header of each row's file."""
+def _open_files(rows: list[Row], index: Path, known: Remembered) -> list[TseFile]:
+    """Reads the header of each row's file, unless it is remembered."""
     files: list[TseFile] = []
     errors: list[Exception] = []
     for row in progress(rows, desc="reading headers", unit="files"):
-        path = row.path
+        assert row.path is not None
         try:
-            shape, stored = npy_header(path)
+            files.append(open_npy(row.path, known))
+        except MissingFileError:
+            errors.append(MissingFileError(f"{row.where}: no file {row.path}"))
         except UserError as error:
             errors.append(error)
-            continue
-        dtype = check_tse_header(shape, stored, str(path))
-        read = partial(read_npy, path)
-        files.append(TseFile(str(path), *shape, dtype, read, str(stored), path))
     raise_all(errors, str(index))
     return files

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from experiments.tse.batches import epoch_batches, padded_length
 from experiments.tse.dataset import TseSplit
-from experiments.tse.sources import ArraySource, FileSource, TseFile
+from experiments.tse.sources import ArraySource
+from experiments.tse.stored import FileSource, TseFile
 
 
 def numbered_split(n, dtype=np.float32, max_length=40):
