@@ -177,7 +177,7 @@ def valid_rows(mesh: Mesh | None, count: int) -> jax.Array:
 
 
 def everywhere(mesh: Mesh | None, value: jax.Array) -> jax.Array:
-    """Returns an array with all of it on every device, within `jax.jit`: any process can read it."""
+    """Returns an array with all of it on every device, within `jax.jit`: all processes read it."""
     if mesh is None:
         return value
     return jax.lax.with_sharding_constraint(value, NamedSharding(mesh, WHOLE))

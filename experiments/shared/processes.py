@@ -250,9 +250,7 @@ def _found(options: ClusterOptions) -> dict[str, Any]:
         "coordinator_address": address or None,
         "num_processes": options.num_processes or _variable("JAX_NUM_PROCESSES", "WORLD_SIZE"),
         "process_id": (
-            options.process_id
-            if options.process_id >= 0
-            else _variable("JAX_PROCESS_ID", "RANK")
+            options.process_id if options.process_id >= 0 else _variable("JAX_PROCESS_ID", "RANK")
         ),
     }
 
