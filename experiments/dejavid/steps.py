@@ -78,12 +78,14 @@ class TrainState(NamedTuple):
 def place_state(spec: StepSpec, state: T) -> T:
     """Returns parameters, and what belongs to each of them, on the devices that work on them.
 
+    These are copies: a step reuses the buffers of the state that it is given.
+
     Args:
         spec: says on which.
         state: arrays that every process has whole; those of three axes are of classes.
     """
     if spec.of_classes == WHOLE:
-        return devices.place_whole(spec.mesh, state)
+        return devices.copied(spec.mesh, state)
     missing = -spec.num_classes % devices.class_shards(spec.mesh)
 
     def full(leaf: Any) -> np.ndarray:

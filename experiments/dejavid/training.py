@@ -100,12 +100,8 @@ class DejaVidRun(Run[Snapshot]):
         """Trains one epoch, then evaluates."""
         settings, dataset = self._settings, self._dataset
         mesh = self._spec.mesh
-        # Copies on the device, because each step reuses the buffers of the state it is given.
-        if mesh is None:
-            training, scaling = jax.tree.map(jnp.array, (state.state, state.scaling))
-        else:
-            training = place_state(self._spec, state.state)
-            scaling = devices.place_whole(mesh, state.scaling)
+        training = place_state(self._spec, state.state)
+        scaling = devices.copied(mesh, state.scaling)
         rate = learning_rate(settings, number)
         rates = {
             "centroids": np.float32(rate * settings.centroid_lr_ratio),

@@ -113,6 +113,13 @@ def place_whole(mesh: Mesh | None, tree: T) -> T:
     return tree if mesh is None else _placed(tree, NamedSharding(mesh, WHOLE))
 
 
+def copied(mesh: Mesh | None, tree: T) -> T:
+    """Returns copies of arrays on every device: a step may take their buffers for its result."""
+    if mesh is None:
+        return jax.tree.map(jnp.array, tree)
+    return place_whole(mesh, jax.tree.map(np.array, tree))
+
+
 def place(mesh: Mesh | None, tree: T, specs: Any) -> T:
     """Returns arrays, which every process has whole, placed by a tree of specs."""
     if mesh is None:
