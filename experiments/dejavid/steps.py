@@ -23,7 +23,7 @@ from experiments.shared.scaling import Scaling
 from experiments.tse.batches import Batch
 from tempalign import heads
 
-Params = dict[str, jax.Array]
+Params = dict[str, Any]
 
 T = TypeVar("T")
 
@@ -122,7 +122,8 @@ def first_state(spec: StepSpec, params: Params, paths: Params) -> TrainState:
     """Returns what `init_state` does as NumPy arrays: no device needs to have room for all."""
     optimizer = jax.eval_shape(lambda *arrays: init_state(spec, *arrays), params, paths).optimizer
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimizer)
-    return TrainState(*jax.tree.map(np.asarray, (params, paths)), zeros)
+    params, paths = jax.tree.map(np.asarray, (params, paths))
+    return TrainState(params, paths, zeros)
 
 
 def refresh_paths(spec: StepSpec, state: TrainState) -> TrainState:

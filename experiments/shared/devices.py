@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments.shared import processes
 from experiments.shared.errors import UserError
 
 T = TypeVar("T")
@@ -96,14 +97,15 @@ def place_rows(mesh: Mesh | None, tree: T) -> T:
     return jax.tree.map(placed, tree)
 
 
-def place_filled(mesh: Mesh | None, tree: T) -> T:
-    """Returns arrays that every process has whole, filled up with zeros and divided by rows."""
+def place_filled(mesh: Mesh | None, tree: T, filler: int = 0) -> T:
+    """Returns arrays that every process has whole, filled up and divided by rows."""
     if mesh is None:
         return tree
 
     def full(leaf: Any) -> np.ndarray:
         missing = filled(mesh, len(leaf)) - len(leaf)
-        return np.pad(leaf, ((0, missing), *((0, 0),) * (np.ndim(leaf) - 1)))
+        rest = ((0, missing), *((0, 0),) * (np.ndim(leaf) - 1))
+        return np.pad(leaf, rest, constant_values=filler)
 
     return _placed(jax.tree.map(full, tree), NamedSharding(mesh, ROWS))
 
@@ -120,6 +122,11 @@ def copied(mesh: Mesh | None, tree: T) -> T:
     return place_whole(mesh, jax.tree.map(np.array, tree))
 
 
+def on_host(mesh: Mesh | None, tree: T) -> T:
+    """Returns what all devices have as NumPy arrays, for work of this process alone."""
+    return tree if mesh is None else processes.to_host(tree)
+
+
 def place(mesh: Mesh | None, tree: T, specs: Any) -> T:
     """Returns arrays, which every process has whole, placed by a tree of specs."""
     if mesh is None:
@@ -127,7 +134,9 @@ def place(mesh: Mesh | None, tree: T, specs: Any) -> T:
     return jax.tree.map(lambda leaf, spec: _placed(leaf, NamedSharding(mesh, spec)), tree, specs)
 
 
-def over(mesh: Mesh | None, function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+def over(
+    mesh: Mesh | None, function: Callable, in_specs: Any, out_specs: Any, *, checked: bool = True
+) -> Callable:
     """Returns the function, on each device's share where there are several.
 
     Args:
@@ -136,10 +145,13 @@ def over(mesh: Mesh | None, function: Callable, in_specs: Any, out_specs: Any) -
             of their gradients, by jax.
         in_specs: of its arguments: ROWS, WHOLE, CLASSES or trees of them.
         out_specs: of its result; WHOLE for what is the same everywhere, such as sums.
+        checked: False for what jax cannot follow, such as loops of optax: no gradient may pass it.
     """
     if mesh is None:
         return function
-    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=checked
+    )
 
 
 def sum_over(mesh: Mesh | None, value: T) -> T:
@@ -183,7 +195,7 @@ def valid_rows(mesh: Mesh | None, count: int) -> jax.Array:
     return (rows < count).astype(jnp.float32)
 
 
-def everywhere(mesh: Mesh | None, value: jax.Array) -> jax.Array:
+def everywhere(mesh: Mesh | None, value: Any) -> Any:
     """Returns an array with all of it on every device, within `jax.jit`: all processes read it."""
     if mesh is None:
         return value
