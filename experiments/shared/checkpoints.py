@@ -20,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from experiments.shared import processes
 from experiments.shared.errors import UserError
 from experiments.shared.files import FULL, unused
 from experiments.shared.interrupts import held
@@ -54,7 +55,13 @@ class Checkpoints:
             logger.setLevel("CRITICAL")
         sys.unraisablehook = _unraisable
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=True, enable_async_checkpointing=False
+            max_to_keep=keep,
+            create=False,
+            enable_async_checkpointing=False,
+            # Of several processes one has checkpoints, and must not wait for the others in them.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0} if processes.count() > 1 else None
+            ),
         )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

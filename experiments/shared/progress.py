@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from experiments.shared import processes
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -17,7 +19,7 @@ def progress(
     desc: str = "",
     unit: str = "it",
 ) -> tqdm:
-    """Returns a tqdm display over `iterable`, on stderr.
+    """Returns a tqdm display over `iterable`, on stderr; of several processes the first one shows.
 
     Args:
         iterable: what to go through; None for a display that the caller moves with `update`.
@@ -25,6 +27,8 @@ def progress(
         desc: short text before the numbers.
         unit: what is counted; the display shows its rate.
     """
+    if not processes.is_first():
+        return tqdm(iterable, total=total, disable=True)
     if sys.stderr.isatty():
         return _steady(
             tqdm(
