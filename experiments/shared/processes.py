@@ -283,7 +283,8 @@ def is_lost(error: Exception) -> bool:
     """Returns whether an error of jax is that of sending something to another process."""
     import jax
 
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(
+    # What is sent with Gloo fails as a ValueError where the sum is taken on the host.
+    return isinstance(error, (jax.errors.JaxRuntimeError, ValueError)) and any(
         word in str(error) for word in ("Gloo", "NCCL", "coordination", "UNAVAILABLE")
     )
 
