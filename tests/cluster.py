@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 
 ROOT = Path(__file__).parents[1]
+# The tiny data of all rooms, here and in the processes.
+sys.path += [str(room) for room in (ROOT / "tests" / "experiments").iterdir() if room.is_dir()]
 
 
 def free_port():
@@ -17,8 +19,11 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(arguments, *, devices=1, processes=1, **more):
-    """Starts Python with arguments, with `processes` processes of `devices` devices each."""
+def start(arguments, *, devices=1, processes=1, each=()):
+    """Starts Python with arguments, with `processes` processes of `devices` devices each.
+
+    `each` has further arguments of each process.
+    """
     kept = {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
@@ -35,9 +40,14 @@ def start(arguments, *, devices=1, processes=1, **more):
         ]
         started.append(
             subprocess.Popen(
-                [sys.executable, *map(str, arguments), *joined * (processes > 1)],
+                [
+                    sys.executable,
+                    *map(str, arguments),
+                    *joined * (processes > 1),
+                    *map(str, each[number] if each else ()),
+                ],
                 cwd=ROOT,
-                env={**os.environ, **kept, **more},
+                env={**os.environ, **kept},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

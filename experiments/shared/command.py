@@ -62,7 +62,7 @@ def main(
     try:
         settings = options.parse(settings_class, [program, *arguments])
         text = run(settings)
-        if processes.is_first():
+        if text:  # of several processes one may have nothing to say
             print(text)
     except processes.OtherProcessError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -214,7 +214,7 @@ def run_job(
         ):
             _run(dataclasses.replace(settings, out_dir=scratch), parts)
         text = ""
-    processes.on_first(lambda: None)  # who ends early would be taken for lost
+    processes.meet()
     return text
 
 

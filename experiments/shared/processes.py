@@ -132,9 +132,18 @@ def count() -> int:
     return jax.process_count()
 
 
+def number() -> int:
+    """Returns which process this is, from 0."""
+    if not _Cluster.is_joined:
+        return 0
+    import jax
+
+    return jax.process_index()
+
+
 def is_first() -> bool:
     """Returns whether this process is the one that writes."""
-    return count() == 1 or _number() == 0
+    return number() == 0
 
 
 def on_first(function: Callable[[], T]) -> T:
@@ -156,7 +165,7 @@ def on_first(function: Callable[[], T]) -> T:
         return function()
     result: Any = None
     failure: UserError | None = None
-    if _number() == 0:
+    if number() == 0:
         try:
             result = function()
         except UserError as error:
@@ -188,7 +197,7 @@ def in_each(function: Callable[[], T]) -> T:
         result = function()
     except UserError as error:
         failure = error
-    _meet()
+    meet()
     text = str(failure).encode()[:_TEXT_BYTES] if failure else b""
     texts = _of_all(np.frombuffer(text.ljust(_TEXT_BYTES, b"\0"), np.uint8))
     if failure is not None:
@@ -198,6 +207,29 @@ def in_each(function: Callable[[], T]) -> T:
             told = row.tobytes().rstrip(b"\0").decode(errors="replace")
             raise OtherProcessError(f"process {number} stopped: {told}")
     return result
+
+
+def meet() -> None:
+    """Waits until all processes are here, however long that is.
+
+    What sends arrays among CPUs waits for half a minute only, and jax at the end of a process for
+    five minutes.
+
+    Raises:
+        OtherProcessError: one has ended before.
+    """
+    if count() == 1:
+        return
+    import jax
+    from orbax.checkpoint import multihost
+
+    _Cluster.meetings += 1
+    try:
+        multihost.get_barrier_sync_fn()(
+            key=f"tempalign-{_Cluster.meetings}", timeout_ms=_PATIENCE_MS
+        )
+    except jax.errors.JaxRuntimeError as error:
+        raise OtherProcessError(lost(error)) from error
 
 
 def from_first(tree: Any) -> Any:
@@ -210,7 +242,7 @@ def from_first(tree: Any) -> Any:
 
     if count() == 1:
         return tree
-    _meet()
+    meet()
     return jax.tree.map(lambda leaf: _leaf_from_first(np.asarray(leaf)), tree)
 
 
@@ -230,12 +262,6 @@ def to_host(tree: Any) -> Any:
         return multihost_utils.process_allgather(leaf, tiled=True)
 
     return jax.tree.map(whole, tree)
-
-
-def _number() -> int:
-    import jax
-
-    return jax.process_index()
 
 
 def _found(options: ClusterOptions) -> dict[str, Any]:
@@ -265,20 +291,6 @@ def _variable(*names: str) -> int | None:
     return None
 
 
-def _meet() -> None:
-    """Waits until all processes are here: what sends arrays waits for half a minute only."""
-    import jax
-    from orbax.checkpoint import multihost
-
-    _Cluster.meetings += 1
-    try:
-        multihost.get_barrier_sync_fn()(
-            key=f"tempalign-{_Cluster.meetings}", timeout_ms=_PATIENCE_MS
-        )
-    except jax.errors.JaxRuntimeError as error:
-        raise OtherProcessError(lost(error)) from error
-
-
 def is_lost(error: Exception) -> bool:
     """Returns whether an error of jax is that of sending something to another process."""
     import jax
@@ -300,8 +312,8 @@ def lost(error: Exception) -> str:
 
 def _from_first_text(text: str) -> str:
     """A text of process 0."""
-    _meet()
-    content = text.encode() if _number() == 0 else b""
+    meet()
+    content = text.encode() if number() == 0 else b""
     size = int(_leaf_from_first(np.array(len(content), np.int64)))
     room = _SMALLEST
     while room < size:

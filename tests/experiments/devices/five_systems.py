@@ -8,9 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parents[2]
-sys.path += [str(TESTS), *map(str, (TESTS / "experiments").iterdir())]
-
+import cluster  # it finds the modules with the tiny data
 import jax
 import numpy as np
 import tiny_clips
@@ -37,8 +35,7 @@ from experiments.shared import options, processes
 from experiments.time_layer.dataset import load as load_clips
 from experiments.time_layer.training import TimeLayerRun, methods
 
-CLASSES = {"rgb": "train", "bgr": "train", "rrg": "train", "gbb": "test", "bbr": "test",
-           "grb": "test"}  # fmt: skip
+assert cluster
 
 
 def write(folder):
