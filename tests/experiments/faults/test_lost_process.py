@@ -23,6 +23,15 @@ def start_two(start, *flags):
     return [start(*flags, *joined, f"--process_id={number}", spoil=(hurry,)) for number in (0, 1)]
 
 
+def assert_stopped(code, said, lost):
+    """Says that another process was lost: itself or, if that led the others, in jax's words."""
+    if lost == 0 and code == -signal.SIGABRT:  # jax ends it, whatever it is at
+        assert "another task died" in said
+    else:
+        assert code == 3 and "another process of this job has stopped" in said
+        assert "start all of them again with --resume" in said
+
+
 def test_of_two_processes_the_first_alone_writes(start, whole, tmp_path):
     (code, said), (other_code, other_said) = [job.end() for job in start_two(start)]
     assert (code, other_code) == (0, 0), said + other_said
@@ -36,9 +45,7 @@ def test_a_lost_process_stops_the_others_and_the_job_resumes(start, whole, tmp_p
     jobs = start_two(start, "--pause=0.05")
     assert jobs[0].until(lambda: slow_job.saved_epochs(tmp_path / "out") >= 2)
     jobs[lost].send(signal.SIGKILL)
-    code, said = jobs[1 - lost].end()
-    assert code == 3 and "another process of this job has stopped or cannot be reached" in said
-    assert "start all of them again with --resume" in said
+    assert_stopped(*jobs[1 - lost].end(), lost)
     assert slow_job.saved_epochs(tmp_path / "out") < slow_job.EPOCHS
     for job in start_two(start, "--resume"):
         code, said = job.end()
@@ -52,6 +59,6 @@ def test_a_process_that_is_stopped_stops_the_others(start, tmp_path, stopped):
     assert jobs[0].until(lambda: slow_job.saved_epochs(tmp_path / "out") >= 2)
     jobs[stopped].send(signal.SIGTERM)
     ends = [job.end() for job in jobs]
-    assert [ends[stopped][0], ends[1 - stopped][0]] == [143, 3], ends
-    assert "terminated; " in ends[stopped][1] and "--resume" in ends[stopped][1]
-    assert "another process of this job has stopped" in ends[1 - stopped][1]
+    code, said = ends[stopped]
+    assert code == 143 and "terminated; " in said and "--resume" in said
+    assert_stopped(*ends[1 - stopped], stopped)
