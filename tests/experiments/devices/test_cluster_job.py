@@ -14,6 +14,7 @@ from experiments.shared.checkpoints import Checkpoints
 
 SCRIPT = ("-m", "experiments.k400")
 RUN = "full-seed0"
+EPOCHS = 60  # enough for a process to be lost in between
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +106,8 @@ def test_a_process_that_is_lost_ends_the_others_with_a_word_and_the_job_goes_on(
     data, tmp_path, killed
 ):
     out = tmp_path / "out"
-    started = cluster.start(
-        [*SCRIPT, *flags(data, out, "--epochs=2000", "--baselines=")], processes=2
-    )
+    arguments = [*SCRIPT, *flags(data, out, f"--epochs={EPOCHS}", "--baselines=")]
+    started = cluster.start(arguments, processes=2)
     until = time.monotonic() + 200
     while not (out / "checkpoints" / RUN / "2").exists():
         assert time.monotonic() < until and started[0].poll() is None
@@ -119,5 +119,6 @@ def test_a_process_that_is_lost_ends_the_others_with_a_word_and_the_job_goes_on(
     # jax itself may be the first to notice, and ends the process.
     assert code == 3 or (code == -signal.SIGABRT and "another task died" in error)
     assert "another process of this job has stopped" in error or code != 3
-    done = len(losses(out))
-    cluster.run([*SCRIPT, *flags(data, out, f"--epochs={done + 1}", "--baselines=", "--resume")])
+    assert 2 <= len(losses(out)) < EPOCHS
+    cluster.run([*arguments, "--resume"])
+    assert len(losses(out)) == EPOCHS
