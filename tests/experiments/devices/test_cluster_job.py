@@ -1,8 +1,6 @@
 """A job of several processes: who writes, what others say, and going on with another number."""
 
 import json
-import signal
-import time
 
 import cluster
 import numpy as np
@@ -97,27 +95,3 @@ def test_what_one_process_cannot_do_all_are_told(data, tmp_path):
     first, second = cluster.ended(started, timeout=120)
     assert first[0] == 2 and "settings.json: not the settings of a job" in first[2]
     assert second[0] == 3 and "error: process 0 stopped: " in second[2]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_is_lost_ends_the_others_with_a_word_and_the_job_goes_on(
-    data, tmp_path, killed
-):
-    out = tmp_path / "out"
-    started = cluster.start(
-        [*SCRIPT, *flags(data, out, "--epochs=2000", "--baselines=")], processes=2
-    )
-    until = time.monotonic() + 200
-    while not (out / "checkpoints" / RUN / "2").exists():
-        assert time.monotonic() < until and started[0].poll() is None
-        time.sleep(0.1)
-    started[killed].kill()
-    found = cluster.ended(started, timeout=120)
-    assert found[killed][0] == -signal.SIGKILL
-    code, _, error = found[1 - killed]
-    # jax itself may be the first to notice, and ends the process.
-    assert code == 3 or (code == -signal.SIGABRT and "another task died" in error)
-    assert "another process of this job has stopped" in error or code != 3
-    done = len(losses(out))
-    cluster.run([*SCRIPT, *flags(data, out, f"--epochs={done + 1}", "--baselines=", "--resume")])

@@ -353,6 +353,7 @@ def test_settings_that_cannot_change_the_result():
         "distance_table", "num_threads", "traceback", "outside_paths", "predict",
         "predict_support", "predict_method", "predict_seed", "predict_pictures", "video_encoder",
         "video_encoder_weights", "allow_pickle", "videos", "trunk_weights", "cache_mb",
-        "max_pixels", "videos_at_once",
+        "max_pixels", "videos_at_once", "distributed", "coordinator_address", "num_processes",
+        "process_id",
         "seeds", "train_through", "gammas", "epochs",  # by these a job grows
     }  # fmt: skip
