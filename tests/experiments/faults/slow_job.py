@@ -3,6 +3,7 @@
 It is started in processes of its own, which are forked from one that has imported everything.
 """
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -160,7 +161,8 @@ class Started:
         return bool(condition())
 
     def send(self, number):
-        os.kill(self._process.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has come to its end
+            os.kill(self._process.pid, number)
 
     @property
     def pid(self):
