@@ -35,7 +35,7 @@ def run(settings: Settings) -> str:
     """
     data_dir, out = Path(settings.data_dir), Path(settings.out_dir)
     if settings.verify:
-        return verify(data_dir)
+        return verify(data_dir, settings.outside_paths)
     if settings.benchmark:
         return benchmark(settings)
     rows = _load(settings)

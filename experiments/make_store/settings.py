@@ -34,7 +34,9 @@ class Settings(Options):
         path=True,
     )
     outside_paths: bool = option(
-        False, _DATA, "Allow paths in index files that lead out of the data's own folder."
+        False,
+        _DATA,
+        "Allow paths in index files, and links in a store, that lead out of the data's own folder.",
     )
 
     out_dir: str = option("", _OUT, "Folder that is made; it must not be there.", path=True)

@@ -14,8 +14,12 @@ from experiments.tse.store_format import STORE_FILE, npy_start
 _AT_ONCE = 64  # records that array_record reads in one call
 
 
-def verify(folder: Path) -> str:
+def verify(folder: Path, outside_paths: bool = False) -> str:
     """Verifies a store; returns what to print.
+
+    Args:
+        folder: the store.
+        outside_paths: its files may be links that lead out of it.
 
     Raises:
         MissingFileError: there is no store, or all that is wrong is files that are not there.
@@ -24,7 +28,7 @@ def verify(folder: Path) -> str:
     """
     if not (folder / STORE_FILE).is_file():
         raise MissingFileError(f"{folder / STORE_FILE}: no such file; --data_dir must be a store")
-    store = Store(folder)
+    store = Store(folder, outside_paths=outside_paths)
     errors = store.shard_problems()
     found = progress(_problems(store), total=len(store.table), desc="verifying", unit="records")
     records = [error for error in found if error is not None]

@@ -55,7 +55,7 @@ def load_rows(
     """Opens a folder as `load` does, without dividing it; raises the same."""
     data_dir = Path(data_dir)
     if store.is_store(data_dir):
-        return store.load_rows(data_dir, known=known)
+        return store.load_rows(data_dir, known=known, outside_paths=outside_paths)
     index = data_dir / "index.csv"
     if not index.is_file():
         raise MissingFileError(f"{index}: no such file; data_dir must hold an index.csv")

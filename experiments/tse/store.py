@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.shared.csv_index import SPLITS
+from experiments.shared.csv_index import SPLITS, Inside
 from experiments.shared.errors import MissingFileError, UserError, raise_all
 from experiments.shared.fingerprint import Digests
 from experiments.shared.remembered import Remembered
 from experiments.tse.dataset import TseSplit
 from experiments.tse.rows import Rows
 from experiments.tse.store_format import (
+    COLUMN_FILES,
     STORE_FILE,
     read_manifest,
     read_parts,
@@ -28,18 +29,21 @@ def is_store(folder: Path | str) -> bool:
     return (Path(folder) / STORE_FILE).is_file()
 
 
-def load_rows(folder: Path | str, *, known: Remembered | None = None) -> Rows:
+def load_rows(
+    folder: Path | str, *, known: Remembered | None = None, outside_paths: bool = False
+) -> Rows:
     """Opens a store, reading its manifest and table, not its shards.
 
     Args:
         folder: the store.
         known: which records need not be checked again, see `TseDataset.remember`.
+        outside_paths: its files may be links that lead out of it.
 
     Raises:
         MissingFileError: a file of it is not there.
         UserError: a file is not what was written; names it.
     """
-    store = Store(folder, known=known)
+    store = Store(folder, known=known, outside_paths=outside_paths)
     store.check_shards()
     return store.rows()
 
@@ -54,10 +58,22 @@ class Store:
         shards: the files.
     """
 
-    def __init__(self, folder: Path | str, *, known: Remembered | None = None) -> None:
-        """Opens it; raises as `load_rows` does, but not for its shards."""
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        known: Remembered | None = None,
+        outside_paths: bool = False,
+    ) -> None:
+        """Opens it; raises as `load_rows` does, but not for shards that are damaged or missing."""
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
+        inside = Inside(self.folder, outside_paths)
+        for name in (*COLUMN_FILES, *(shard["file"] for shard in self.manifest["shards"])):
+            try:
+                inside.find(name)
+            except UserError as error:
+                raise UserError(f"{self.folder}: {error}") from None
         self.table = read_table(self.folder, self.manifest)
         try:
             self.ids = self.table.ids()

@@ -97,6 +97,9 @@ COLUMNS: dict[str, type] = {
 }
 
 
+COLUMN_FILES = tuple(f"{_TABLE}/{name}.npy" for name in COLUMNS)
+
+
 def write_table(folder: Path, table: Table, manifest: Mapping[str, Any]) -> None:
     """Writes the columns, then store.json with their digests and its own.
 

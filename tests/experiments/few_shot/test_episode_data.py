@@ -7,7 +7,8 @@ import tiny_episodes
 import tempalign
 from experiments.few_shot import data
 from experiments.few_shot.settings import Settings
-from experiments.tse import spoken_digits
+from experiments.make_store import writing
+from experiments.tse import index_folder, spoken_digits
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +183,12 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (folder / "rise0.npy").unlink()
     with pytest.raises(FileNotFoundError, match="id 'rise0': no file"):
         data.load(tiny_episodes.settings(folder))
+
+
+def test_a_store_is_the_data_of_its_folder(folder, tmp_path):
+    writing.write_store(index_folder.load_rows(folder), tmp_path / "store", shard_bytes=1000)
+    theirs = data.load(tiny_episodes.settings(folder))
+    classes = str(folder / "class_splits.csv")
+    ours = data.load(tiny_episodes.settings(tmp_path / "store", class_splits=classes))
+    assert ours.identity == theirs.identity
+    np.testing.assert_array_equal(ours.test.features, theirs.test.features)

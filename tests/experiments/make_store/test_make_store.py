@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from functools import partial
 
@@ -379,6 +380,20 @@ def test_a_sequence_that_cannot_be_used_is_named(folder, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_a_full_disk_leaves_nothing_under_the_name(folder, tmp_path):
+    """Files that may not grow fail where those on a full disk do; then there is room again."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for most in (50_000, 170_000, 196_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+        try:
+            with pytest.raises(UserError, match="array_record: cannot be written"):
+                make(folder, tmp_path / "store")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not (tmp_path / "store").exists()
+    verify(make(folder, tmp_path / "store"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -414,6 +429,17 @@ def test_a_column_that_says_what_cannot_be_is_refused(copied):
         store_format.write_table(copied, table, manifest)
         with pytest.raises(UserError, match="records: .*; make the store again"):
             index_folder.load(copied)
+
+
+@pytest.mark.parametrize("name", ["data-00001-of-00004.array_record", "records/length.npy"])
+def test_links_that_lead_out_need_a_word(copied, tmp_path, name):
+    (copied / name).rename(tmp_path / "elsewhere")
+    (copied / name).symlink_to(tmp_path / "elsewhere")
+    for read in (index_folder.load, verify):
+        with pytest.raises(UserError, match="link that leads out of the folder.*--outside_paths"):
+            read(copied)
+    assert len(index_folder.load_rows(copied, outside_paths=True).samples) == 10
+    job.run(Settings(data_dir=str(copied), verify=True, outside_paths=True))
 
 
 def test_a_manifest_that_names_other_files_is_refused(copied):
