@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from experiments.shared import devices
 from experiments.shared.devices import ROWS, WHOLE
-from experiments.shared.finite import refuse_batch
+from experiments.shared.finite import Watch
 from experiments.shared.optimizers import adamw
 from experiments.shared.run import Advance, Entry, Run, Trained
 from experiments.time_layer.dataset import Batch, Split, VideoDataset, batches
@@ -87,10 +87,8 @@ class RunResult:
     Attributes:
         method: what was shown.
         seed: of first weights and order.
-        trained: the run itself. Its history has an entry an epoch: loss, train_accuracy,
-            test_accuracy, val_accuracy where there is a validation split (fractions), step_seconds
-            (median of a training step; None where too few were timed), temp_bytes (temporary
-            memory of a step, as the compiler planned it), planned_epochs and seconds.
+        trained: the run itself. Entries of its history have loss, train_, test_ and perhaps
+            val_accuracy, step_seconds (median; None where too few were timed), temp_bytes, ...
     """
 
     method: Method
@@ -239,8 +237,8 @@ class TimeLayerRun(Run[Snapshot]):
 
     def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
         """Trains one epoch, then evaluates."""
-        settings, dataset = self._settings, self._dataset
-        mesh = self._spec.mesh
+        settings, dataset, mesh = self._settings, self._dataset, self._spec.mesh
+        watch = Watch(self.name, number, -(-len(dataset.train) // settings.batch_size))
         training = devices.copied(mesh, state.state)
         sums, ticks = np.zeros(3), list[float]()
         for read in self._batches(dataset.train, seed=self._seed, epoch=number):
@@ -249,9 +247,7 @@ class TimeLayerRun(Run[Snapshot]):
                 step, temp_bytes = _compiled(self._spec, _shapes(training), _shapes(batch))
             training, of_batch = step(training, batch)
             sums += np.asarray(of_batch, np.float64)
-            if not np.isfinite(sums[0]):
-                count = -(-len(dataset.train) // settings.batch_size)
-                refuse_batch(self.name, number, len(ticks) + 1, count)
+            watch.look(sums)
             ticks.append(time.monotonic())
             advance(settings.batch_size)
         loss, right, valid = sums.tolist()
