@@ -10,11 +10,10 @@ from experiments.dejavid.prediction import predict
 from experiments.dejavid.report import write_report
 from experiments.dejavid.results import BaselineResult, RunResult
 from experiments.dejavid.settings import Settings
-from experiments.dejavid.steps import batch_mesh
 from experiments.dejavid.throughput import measure_throughput
 from experiments.dejavid.training import DejaVidRun, num_bytes
 from experiments.extract_tse.manifest import keep_manifest
-from experiments.shared import command
+from experiments.shared import command, devices
 from experiments.shared.fingerprint import Digests, dataset_identity
 from experiments.shared.job import SETTINGS_FILE, Workspace, run_job
 from experiments.shared.remembered import Remembered
@@ -50,7 +49,6 @@ def run(settings: Settings) -> str:
         return predict(settings)
     if settings.synthetic:
         return measure_throughput(settings)
-    batch_mesh(settings.batch_size)  # an error is better early
     return run_job(settings, load=_load, identify=_identify, num_bytes=num_bytes, work=_work)
 
 
@@ -80,6 +78,7 @@ def load_dataset(settings: Settings, known: Remembered | None = None) -> TseData
 
 
 def _load(settings: Settings) -> TseDataset:
+    devices.mesh_of(settings.class_shards)  # an error is better early
     dataset = load_dataset(settings, Remembered(Path(settings.out_dir) / _KNOWN))
     check_logit_blocks(dataset, settings)
     if settings.check_data:

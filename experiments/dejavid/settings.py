@@ -131,6 +131,14 @@ class Settings(JobOptions):
         "padding below 10 % where lengths vary. 0: any videos, padded to multiples of 16.",
         minimum=0,
     )
+    class_shards: int = option(
+        1,
+        _TRAINING,
+        "So many devices divide the classes among them: centroids, weights and optimiser state, "
+        "for what does not fit on one. The others divide the batch.",
+        minimum=1,
+        changes_result=False,
+    )
     learning_rate: float = option(
         1e-3, _TRAINING, "First learning rate of the log-weights; cosine to 0 by epoch.", above=0
     )

@@ -180,6 +180,26 @@ class Inside:
             )
         return path, real
 
+    def found(self, suffixes: Sequence[str]) -> list[Path]:
+        """Returns the files of the folder and those below it, sorted, by their suffixes.
+
+        Raises:
+            UserError: links among them that lead out of the folder; lists up to five.
+        """
+        files = sorted(
+            path
+            for path in self.root.rglob("*")
+            if path.suffix.lower() in suffixes and path.is_file()
+        )
+        errors: list[Exception] = []
+        for path in files:
+            try:
+                self.find(path.relative_to(self.root).as_posix())
+            except UserError as error:
+                errors.append(error)
+        raise_all(errors, str(self.root))
+        return files
+
     @staticmethod
     def _looks_inside(text: str) -> bool:
         return not os.path.isabs(text) and not os.path.normpath(text).startswith("..")

@@ -8,8 +8,9 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ _LENGTH = 32  # hexadecimal digits kept of SHA-256
 _LISTED = 5
 
 
+_Taken = tuple[int, int, str]  # of a file: size, time of the last change, digest
+
+
 class Digests:
     """Content digests of files, remembered by path, size and time of the last change."""
 
@@ -38,6 +42,7 @@ class Digests:
         """
         self._known = Remembered(path)  # digests
         self._num_threads = num_threads
+        self._taken: dict[str, _Taken] = {}  # in this job, by the path that was given
 
     def of_files(self, paths: Sequence[Path | str], *, desc: str = "fingerprint") -> list[str]:
         """Returns the digest of each file's bytes; a file that comes twice is read once.
@@ -50,7 +55,7 @@ class Digests:
         real = [places.of(str(path)) for path in paths]
         distinct = list(dict.fromkeys(real))
         # Without the pool: a look at a file takes less than handing it to a thread.
-        found = {name: now[2] for name in distinct if (now := self._known.now(name))}
+        found = {name: now for name in distinct if (now := self._known.now(name))}
         distinct = [name for name in distinct if name not in found]
         errors: list[Exception] = []
         with ThreadPoolExecutor(self._num_threads) as pool:
@@ -63,11 +68,54 @@ class Digests:
                 else:
                     found[name] = result
         raise_all(errors, desc)
-        return [found[name] for name in real]
+        for path, name in zip(paths, real, strict=True):
+            self._taken[os.fspath(path)] = found[name]
+        return [found[name][2] for name in real]
 
     def of_file(self, path: Path | str) -> str:
         """Returns the digest of one file's bytes; raises as `of_files`, without the list."""
-        return self._digest(os.path.realpath(path))
+        return self._digest(os.path.realpath(path))[2]
+
+    @contextmanager
+    def checked(self, path: Path | str | None) -> Iterator[None]:
+        """Surrounds the reading of a file, which must still be what `of_files` took a digest of.
+
+        A job that goes on with other data than it began with would report on neither. It takes one
+        `stat`. Of a file whose digest was not taken nothing is known; so of None.
+
+        Raises:
+            MissingFileError: it is no longer there.
+            UserError: it is another one, or cannot be read; or what the block raises of a file
+                that is the same.
+        """
+        try:
+            yield
+        except UserError:
+            self._check(path)
+            raise
+        self._check(path)  # after it was read, so that no change meanwhile is missed
+
+    def _check(self, path: Path | str | None) -> None:
+        if path is None or (taken := self._taken.get(name := os.fspath(path))) is None:
+            return
+        try:
+            status = os.stat(name)
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{path}: is no longer there; put it back, then go on by the same command and "
+                "--resume"
+            ) from error
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        if (status.st_size, status.st_mtime_ns) == taken[:2]:
+            return
+        now = self._digest(os.path.realpath(path))
+        if now[2] != taken[2]:
+            raise UserError(
+                f"{path}: was changed since the job began; put back what it was, then go on by the "
+                "same command and --resume, or start anew in another --out_dir"
+            )
+        self._taken[name] = now
 
     def save(self) -> None:
         """Writes what is known to the file, if there is one.
@@ -77,21 +125,21 @@ class Digests:
         """
         self._known.save()
 
-    def _attempt(self, name: str) -> str | Exception:
+    def _attempt(self, name: str) -> _Taken | Exception:
         """Reading must go on after a bad file, so that all are named at once."""
         try:
             return self._digest(name)
         except UserError as error:
             return error
 
-    def _digest(self, name: str) -> str:
+    def _digest(self, name: str) -> _Taken:
         try:
             with open(name, "rb") as file:
                 before = os.fstat(file.fileno())
                 stamp = (before.st_size, before.st_mtime_ns)
                 known = self._known.get(name, *stamp)
                 if known is not None:
-                    return known
+                    return *stamp, known
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:_LENGTH]
                 after = os.fstat(file.fileno())
         except FileNotFoundError as error:
@@ -101,7 +149,7 @@ class Digests:
         if (after.st_size, after.st_mtime_ns) != stamp:
             raise UserError(f"{name}: was changed while it was read; start again when it is ready")
         self._known.put(name, *stamp, digest)
-        return digest
+        return *stamp, digest
 
 
 def digest_array(array: np.ndarray) -> str:

@@ -63,6 +63,7 @@ def epoch_batches(
     length_buckets: int = 0,
     process_index: int = 0,
     process_count: int = 1,
+    filled: int = 0,
 ) -> Generator[Batch, None, None]:
     """Goes through a split once, in batches of one size.
 
@@ -82,9 +83,12 @@ def epoch_batches(
         process_count: how many share it. Each gets its part of the rows of every batch, the first
             process the first ones, in arrays of one shape: put together, the parts of all are the
             batch of one process, whatever their number.
+        filled: rows that filler makes of each batch, so that devices can divide it, at least
+            `batch_size`; 0: none are added.
 
     Returns:
-        A generator of `ceil(len(split) / batch_size)` batches of `batch_size / process_count` rows;
+        A generator of `ceil(len(split) / batch_size)` batches of `batch_size / process_count` rows
+        (`filled / process_count`);
         `close` it (or drop it) to stop early. A sequence that cannot be read raises from there,
         naming the file.
 
@@ -95,14 +99,15 @@ def epoch_batches(
         raise ValueError(f"num_threads: must be at least 0, got {num_threads}")
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index: must be 0 to {process_count - 1}, got {process_index}")
-    if batch_size % process_count:
+    size = filled or batch_size
+    if size % process_count or size < batch_size:
         raise ValueError(
-            f"batch_size: must be a multiple of {process_count}, the processes, got {batch_size}"
+            f"batch_size: must be a multiple of {process_count}, the processes, got {size}"
         )
     plan = plan_epoch(
         split.lengths, batch_size, seed=seed, epoch=epoch, length_buckets=length_buckets
     )
-    share = batch_size // process_count
+    share = size // process_count
     mine = slice(process_index * share, (process_index + 1) * share)
     # Grain is given whole batches: of single rows, its accounts take longer than reading them.
     batches = grain.MapDataset.source(plan).map(partial(_read_batch, split, mine))

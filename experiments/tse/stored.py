@@ -135,6 +135,7 @@ class FileSource(StoredSource):
             np.array([f.dtype.itemsize for f in self.files]),
         )
         self.sound[:] = [f.finite for f in self.files]
+        self._known = Digests()
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "FileSource":
         """The source of these sequences alone."""
@@ -155,7 +156,9 @@ class FileSource(StoredSource):
         file = self.files[index]
         if file.start >= 0 and _read_unchanged(file, out):
             return False
-        array = check_tse(file.read(), file.name)
+        # A file that is not as its header said may be another one by now, or was only touched.
+        with self._known.checked(file.path):
+            array = check_tse(file.read(), file.name)
         if array.shape != out.shape:
             raise UserError(
                 f"{file.name}: has changed: shape {array.shape} now, {out.shape} when the data set "
@@ -165,7 +168,11 @@ class FileSource(StoredSource):
         return True
 
     def digests(self, known: Digests) -> list[str]:
-        """Digests of the files; sequences of one file are told apart by their names in it."""
+        """Digests of the files; sequences of one file are told apart by their names in it.
+
+        From then on, reading a file that is no longer the same is an error.
+        """
+        self._known = known
         paths = [file.path for file in self.files if file.path is not None]
         of_file = dict(zip(paths, known.of_files(paths), strict=True))
         return [

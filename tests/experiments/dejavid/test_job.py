@@ -159,6 +159,15 @@ def test_resume_on_other_data_is_refused(tmp_path, capsys, no_pictures):
     assert code == 2 and "data num_samples" in err
 
 
+def test_a_loss_that_is_not_finite_stops_the_job_in_its_batch(data_dir, tmp_path, capsys):
+    arguments = flags(data_dir, tmp_path / "out", "--learning_rate=1e30")
+    code, _, err = call(capsys, *arguments)
+    assert code == 2 and re.search(
+        r"full-seed0: epoch 1, batch [2-4] of 8: the loss is not finite.*smaller --learning", err
+    )
+    assert list((tmp_path / "out" / "checkpoints" / "full-seed0").iterdir()) == []
+
+
 @pytest.mark.parametrize("rate", ["1e30", "1e6"])
 def test_training_that_leaves_the_numbers_saves_none_of_them(
     data_dir, tmp_path, capsys, monkeypatch, rate

@@ -110,6 +110,7 @@ def test_settings_that_cannot_change_the_result():
     others = {field.name for field in dataclasses.fields(Settings)} - set(Settings.result_names())
     assert others == {
         "data_dir", "feats_dir", "out_dir", "resume", "keep_checkpoints", "check_data",
+        "class_shards", "distributed", "coordinator_address", "num_processes", "process_id",
         "num_threads", "traceback", "predict", "predict_method", "predict_seed", "synthetic",
         "synthetic_steps", "outside_paths", "encoder", "encoder_weights", "allow_pickle",
         "predict_pictures",

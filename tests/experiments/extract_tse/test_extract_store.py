@@ -7,8 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_extraction import write_folder, write_list
+from tiny_extraction import settings, write_folder, write_list
 
+from experiments.extract_tse import job, ledger
 from experiments.extract_tse.decoding import End, source_of
 from experiments.extract_tse.ledger import FILE
 from experiments.extract_tse.listing import read_list
@@ -16,6 +17,7 @@ from experiments.extract_tse.store import Store
 from experiments.seq_anomaly import index_folder as anomaly_folder
 from experiments.shared import files
 from experiments.shared.errors import UserError
+from experiments.shared.folder import locked
 
 ROWS = np.arange(6, dtype=np.float16).reshape(2, 3)
 TIMES = np.array([[0.0, 0.6], [0.4, 1.0]])
@@ -218,3 +220,32 @@ def test_labels_of_frames_reach_the_anomaly_detection(folder):
 def test_labels_that_are_not_there_are_the_videos_failure(folder, text):
     write_list(folder, [("v0.mkv", "train", text)], ("path", "split", "labels"))
     assert f"labels {text}: cannot be read" in opened(folder).copy_labels(videos_of(folder)[0])
+
+
+def test_what_is_made_anew_counts_though_the_clock_was_put_back(saved, monkeypatch):
+    """Else it would be behind the record that it replaces, and be made at every start."""
+    now = ledger.time.time_ns()
+    monkeypatch.setattr(ledger.time, "time_ns", lambda: now - 10**15)
+    (saved / "tse/features/v1.npy").unlink()
+    assert remaining(saved) == ["v1"]  # the former record is void from now on
+    save(opened(saved), videos_of(saved)[1])
+    assert remaining(saved) == [] and opened(saved).summary().pending == 0
+
+
+@pytest.mark.parametrize("key", [5, None, ["a"], {}])
+def test_a_line_whose_key_is_no_text_is_passed_over(saved, key):
+    path = saved / "tse/parts/0-of-1" / FILE
+    line = json.loads(path.read_text().splitlines()[0])
+    with open(path, "a") as file:
+        file.write(json.dumps(line | {"key": key, "frames": -1}) + "\n" + "[" * 100_000 + "\n")
+    assert remaining(saved) == []
+
+
+def test_a_shard_that_another_process_works_on_is_left_alone(folder):
+    """Also the line that it is just writing, which would be mended away as torn."""
+    part = folder / "tse" / "parts" / "0-of-1"
+    part.mkdir(parents=True)
+    (part / FILE).write_bytes(b'{"event": "do')
+    with locked(part), pytest.raises(UserError, match="is at work there; wait for it to end"):
+        job.run(settings(folder))
+    assert (part / FILE).read_bytes() == b'{"event": "do'

@@ -281,7 +281,8 @@ def test_features_alone_are_evaluated_without_training(folder, tmp_path, without
 
 
 def test_a_loss_that_is_not_finite_is_an_error(folder, tmp_path):
-    with pytest.raises(UserError, match="(?s)finite.*smaller --learning_rate, in another"):
+    said = "epoch 1, batch 2 of 2: the loss is not finite.*smaller --learning_rate, in another"
+    with pytest.raises(UserError, match=f"(?s)seed0: {said}"):
         job.run(settings(folder, tmp_path, learning_rate=1e38, shots=(1,)))
     assert not list((tmp_path / "checkpoints").glob("*/[0-9]*"))
 
@@ -352,6 +353,7 @@ def test_settings_that_cannot_change_the_result():
         "distance_table", "num_threads", "traceback", "outside_paths", "predict",
         "predict_support", "predict_method", "predict_seed", "predict_pictures", "video_encoder",
         "video_encoder_weights", "allow_pickle", "videos", "trunk_weights", "cache_mb",
-        "max_pixels", "videos_at_once",
+        "max_pixels", "videos_at_once", "distributed", "coordinator_address", "num_processes",
+        "process_id",
         "seeds", "train_through", "gammas", "epochs",  # by these a job grows
     }  # fmt: skip
