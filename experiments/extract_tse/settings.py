@@ -6,6 +6,7 @@ import re
 from experiments.extract_tse.windows import Windows
 from experiments.shared.errors import UserError
 from experiments.shared.options import Options, option
+from experiments.vision import encoder_options
 
 _DATA = "Videos"
 _ENCODER = "Encoder"
@@ -59,13 +60,7 @@ class Settings(Options):
     logits: bool = option(
         False, _ENCODER, "Add the encoder's logits to its embedding, where it has them."
     )
-    allow_pickle: bool = option(
-        False,
-        _ENCODER,
-        "Let a file of torch: run whatever code it names, as a pickled module does. Only for files "
-        "of people you trust.",
-        changes_result=False,
-    )
+    allow_pickle: bool = encoder_options.allow_pickle(_ENCODER)
     batch_size: int = option(
         32,
         _ENCODER,
