@@ -116,7 +116,7 @@ EXPERIMENT_FLOORS = [
     {"vision"},
     {"seq"},
     {"extract_tse"},
-    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "make_list"},
+    {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "make_list", "make_store"},
     {"arrow_of_time", "sizing"},
 ]
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from tqdm import tqdm
 
 import tempalign
 from experiments.dejavid.settings import Settings
@@ -24,6 +25,7 @@ def make_head(
     weight_init: str = "ones",
     seed: int = 0,
     fixed_paths: bool = False,
+    num_classes: int = 0,
 ) -> heads.DejaVidHead:
     """Returns a head for this data, with centroids still to be set.
 
@@ -33,9 +35,10 @@ def make_head(
         weight_init: first weights, "ones" or "normal".
         seed: of normal weights.
         fixed_paths: whether copies of the parameters decide the paths.
+        num_classes: of a head for some of the classes; 0: of all.
     """
     return heads.DejaVidHead(
-        dataset.num_classes,
+        num_classes or dataset.num_classes,
         settings.centroid_steps,
         dataset.num_features,
         weight_init=weight_init,
@@ -69,13 +72,43 @@ def initial_centroids(dataset: TseDataset, settings: Settings, seed: int) -> np.
     Returns:
         float32 [C, T_c, F], in standardised units.
     """
+    # All classes at once; as many as a device will have where it has a share of them. A head has
+    # two at least.
+    block = max(-(-dataset.num_classes // settings.class_shards), 2)
+    bar = progress(total=dataset.num_classes, desc="first centroids", unit="class")
+    found = []
+    for first in range(0, dataset.num_classes, block):
+        labels = range(first, min(first + block, dataset.num_classes))
+        head = make_head(dataset, settings, num_classes=block)
+        series, present = _samples(dataset, settings, seed, labels, block, bar)
+        head.init_from_dba(
+            jnp.asarray(series),
+            lengths=jnp.full(present.shape, settings.centroid_steps),
+            weights=jnp.asarray(present),
+            num_iters=settings.dba_iterations,
+        )
+        found.append(np.asarray(head.centroids[...])[: len(labels)])
+    bar.close()
+    return np.concatenate(found)
+
+
+def _samples(
+    dataset: TseDataset,
+    settings: Settings,
+    seed: int,
+    labels: range,
+    rows: int,
+    bar: tqdm,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of some classes, resampled ``[rows, N, T_c, F]``, and which there are."""
     train, steps = dataset.train, settings.centroid_steps
-    shape = (dataset.num_classes, settings.dba_samples)
+    shape = (rows, settings.dba_samples)
     series = np.zeros((*shape, steps, dataset.num_features), np.float32)
     present = np.zeros(shape, np.float32)
+    present[len(labels) :] = 1  # what fills the block up, zeros
     # One padded shape for all classes, so that resampling is compiled once.
     longest = padded_length(int(train.lengths.max()))
-    for label in progress(range(shape[0]), desc="first centroids", unit="class"):
+    for row, label in enumerate(labels):
         members = np.flatnonzero(train.labels == label)
         count = min(len(members), settings.dba_samples)
         chosen = np.random.default_rng([seed, label]).choice(members, count, replace=False)
@@ -84,18 +117,12 @@ def initial_centroids(dataset: TseDataset, settings: Settings, seed: int) -> np.
         padded[:count, : x.shape[1]] = x
         lengths = np.ones(shape[1], np.int32)
         lengths[:count] = true_lengths
-        series[label] = _resampled(
+        series[row] = _resampled(
             padded, lengths, statistics(dataset, settings), settings.pooling, steps
         )
-        present[label, :count] = 1
-    head = make_head(dataset, settings)
-    head.init_from_dba(
-        jnp.asarray(series),
-        lengths=jnp.full(shape, steps),
-        weights=jnp.asarray(present),
-        num_iters=settings.dba_iterations,
-    )
-    return np.asarray(head.centroids[...])
+        present[row, :count] = 1
+        bar.update()
+    return series, present
 
 
 @functools.partial(jax.jit, static_argnames=("pooling", "steps"))

@@ -10,16 +10,17 @@ from experiments.dejavid.prediction import predict
 from experiments.dejavid.report import write_report
 from experiments.dejavid.results import BaselineResult, RunResult
 from experiments.dejavid.settings import Settings
-from experiments.dejavid.steps import batch_mesh
 from experiments.dejavid.throughput import measure_throughput
 from experiments.dejavid.training import DejaVidRun, num_bytes
 from experiments.extract_tse.manifest import keep_manifest
-from experiments.shared import command
+from experiments.shared import command, devices
 from experiments.shared.fingerprint import Digests, dataset_identity
 from experiments.shared.job import SETTINGS_FILE, Workspace, run_job
+from experiments.shared.remembered import Remembered
 from experiments.tse import dejavid_layout, index_folder, spoken_digits, ts_folder
 from experiments.tse.dataset import TseDataset, check_finite
 
+_KNOWN = "files.json"  # headers of the data's files, and which were found sound
 _FLAGS = Path(__file__).resolve().parents[1] / "flags"
 
 
@@ -48,18 +49,23 @@ def run(settings: Settings) -> str:
         return predict(settings)
     if settings.synthetic:
         return measure_throughput(settings)
-    batch_mesh(settings.batch_size)  # an error is better early
     return run_job(settings, load=_load, identify=_identify, num_bytes=num_bytes, work=_work)
 
 
-def load_dataset(settings: Settings) -> TseDataset:
+def load_dataset(settings: Settings, known: Remembered | None = None) -> TseDataset:
     """Opens the data set that the settings name.
+
+    Args:
+        settings: of the job.
+        known: what need not be read again, see `TseDataset.remember`.
 
     Raises:
         UserError: it is not there or not usable, see the layouts.
     """
     if settings.layout == "index":
-        return index_folder.load(settings.data_dir, outside_paths=settings.outside_paths)
+        return index_folder.load(
+            settings.data_dir, outside_paths=settings.outside_paths, known=known
+        )
     if settings.layout == "dejavid":
         return dejavid_layout.load(
             settings.data_dir,
@@ -72,7 +78,8 @@ def load_dataset(settings: Settings) -> TseDataset:
 
 
 def _load(settings: Settings) -> TseDataset:
-    dataset = load_dataset(settings)
+    devices.mesh_of(settings.class_shards)  # an error is better early
+    dataset = load_dataset(settings, Remembered(Path(settings.out_dir) / _KNOWN))
     check_logit_blocks(dataset, settings)
     if settings.check_data:
         for name, split in dataset.splits.items():
@@ -86,6 +93,9 @@ def _identify(dataset: TseDataset, settings: Settings, digests: Digests) -> Mapp
 
 
 def _work(dataset: TseDataset, settings: Settings, workspace: Workspace) -> str:
+    known = Remembered(workspace.folder / _KNOWN)
+    dataset.remember(known)
+    known.save()
     if settings.layout == "index":
         is_new = not (workspace.folder / SETTINGS_FILE).is_file()
         keep_manifest(settings.data_dir, workspace.folder, is_new=is_new)

@@ -125,6 +125,21 @@ class Settings(JobOptions):
         grows=True,
     )
     batch_size: int = option(48, _TRAINING, "Samples a step, of all devices together.", minimum=1)
+    length_buckets: int = option(
+        0,
+        _TRAINING,
+        "Put videos of similar lengths into a batch, padded to one of so many lengths: 16 keep "
+        "padding below 10 % where lengths vary. 0: any videos, padded to multiples of 16.",
+        minimum=0,
+    )
+    class_shards: int = option(
+        1,
+        _TRAINING,
+        "So many devices divide the classes among them: centroids, weights and optimiser state, "
+        "for what does not fit on one. The others divide the batch.",
+        minimum=1,
+        changes_result=False,
+    )
     learning_rate: float = option(
         1e-3, _TRAINING, "First learning rate of the log-weights; cosine to 0 by epoch.", above=0
     )

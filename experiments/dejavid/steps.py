@@ -4,7 +4,7 @@ What varies between runs of the same shapes (parameters, learning rates, seeds) 
 changes the compiled code is in `StepSpec`: runs with equal specs share one compilation.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -14,20 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
-from experiments.shared.errors import UserError
+from experiments.shared import devices, processes
+from experiments.shared.devices import CLASSES, ROWS, WHOLE
 from experiments.shared.optimizers import adamw
 from experiments.shared.scaling import Scaling
 from experiments.tse.batches import Batch
 from tempalign import heads
 
-Params = dict[str, jax.Array]
+Params = dict[str, Any]
 
 T = TypeVar("T")
-
-_AXIS = "batch"
-_SHARDED, _WHOLE = PartitionSpec(_AXIS), PartitionSpec()
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,9 @@ class StepSpec:
             and no optimiser state.
         pooling: "mean" replaces every sequence by its temporal mean, "none" does not.
         weight_decay: AdamW's.
-        mesh: of the devices that share each batch, or None for one device.
+        mesh: of the devices that share each batch, and perhaps the classes; None for one device.
+        num_classes: C, where devices share the classes: each has as many, and behind the last one
+            there is filler, of which nothing is learned.
     """
 
     graphdef: nnx.GraphDef
@@ -48,11 +48,17 @@ class StepSpec:
     pooling: str
     weight_decay: float
     mesh: Mesh | None = None
+    num_classes: int = 0
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """AdamW with learning rate 1: `train_step` scales each group's update by its own rate."""
         return adamw(1.0, b1=0.9, b2=0.999, weight_decay=self.weight_decay)
+
+    @property
+    def of_classes(self) -> PartitionSpec:
+        """Where arrays with an entry for each class are."""
+        return CLASSES if devices.class_shards(self.mesh) > 1 else WHOLE
 
 
 class TrainState(NamedTuple):
@@ -69,42 +75,33 @@ class TrainState(NamedTuple):
     optimizer: optax.OptState
 
 
-def batch_mesh(batch_size: int) -> Mesh | None:
-    """Returns the mesh of all devices of this machine, or None if there is one.
+def place_state(spec: StepSpec, state: T) -> T:
+    """Returns parameters, and what belongs to each of them, on the devices that work on them.
 
-    Raises:
-        UserError: the devices cannot share a batch evenly.
+    These are copies: a step reuses the buffers of the state that it is given.
+
+    Args:
+        spec: says on which.
+        state: arrays that every process has whole; those of three axes are of classes.
     """
-    devices = jax.local_devices()
-    if len(devices) == 1:
-        return None
-    if batch_size % len(devices):
-        raise UserError(
-            f"--batch_size must be a multiple of {len(devices)}, the devices that jax sees, got "
-            f"{batch_size} (CUDA_VISIBLE_DEVICES=0 shows it one)"
-        )
-    return Mesh(np.array(devices), (_AXIS,))
+    if spec.of_classes == WHOLE:
+        return devices.copied(spec.mesh, state)
+    missing = -spec.num_classes % devices.class_shards(spec.mesh)
+
+    def full(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        return np.pad(leaf, ((0, missing), (0, 0), (0, 0))) if leaf.ndim == 3 else leaf
+
+    specs = jax.tree.map(lambda leaf: CLASSES if np.ndim(leaf) == 3 else WHOLE, state)
+    return devices.place(spec.mesh, jax.tree.map(full, state), specs)
 
 
-def place_batch(spec: StepSpec, batch: Batch) -> Batch:
-    """Returns the batch; where several devices share it, each row on the one that works on it."""
-    return batch if spec.mesh is None else jax.device_put(batch, NamedSharding(spec.mesh, _SHARDED))
-
-
-def place_whole(spec: StepSpec, tree: T) -> T:
-    """Returns what each step needs whole, on all devices that share the batches."""
-    return tree if spec.mesh is None else jax.device_put(tree, NamedSharding(spec.mesh, _WHOLE))
-
-
-def _over_batch(spec: StepSpec, function: Callable, in_specs: tuple, out_specs: Any) -> Callable:
-    """Returns the function, on each device's share of the batch where there are several."""
-    if spec.mesh is None:
-        return function
-    return jax.shard_map(function, mesh=spec.mesh, in_specs=in_specs, out_specs=out_specs)
-
-
-def _sum_over_devices(spec: StepSpec, value: jax.Array) -> jax.Array:
-    return value if spec.mesh is None else jax.lax.psum(value, _AXIS)
+def whole_state(spec: StepSpec, state: T) -> T:
+    """Returns a state as it was before `place_state`; NumPy arrays where devices share classes."""
+    if spec.of_classes == WHOLE:
+        return state
+    host = processes.to_host(state)
+    return jax.tree.map(lambda leaf: leaf[: spec.num_classes] if leaf.ndim == 3 else leaf, host)
 
 
 def split_head(head: heads.DejaVidHead) -> tuple[nnx.GraphDef, Params, Params]:
@@ -119,6 +116,14 @@ def init_state(spec: StepSpec, params: Params, paths: Params) -> TrainState:
     optimizer = spec.optimizer.init({name: params[name] for name in spec.learned})
     # The state's buffers are given to each step for reuse, so no two may be the same one.
     return jax.tree.map(jnp.copy, TrainState(params, paths, optimizer))
+
+
+def first_state(spec: StepSpec, params: Params, paths: Params) -> TrainState:
+    """Returns what `init_state` does as NumPy arrays: no device needs to have room for all."""
+    optimizer = jax.eval_shape(lambda *arrays: init_state(spec, *arrays), params, paths).optimizer
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), optimizer)
+    params, paths = jax.tree.map(np.asarray, (params, paths))
+    return TrainState(params, paths, zeros)
 
 
 def refresh_paths(spec: StepSpec, state: TrainState) -> TrainState:
@@ -180,30 +185,33 @@ def train_step(
     Returns:
         (the new state, totals with this batch added).
     """
+    mesh = spec.mesh
 
     def gradients_and_sums(
         learned: Params, fixed: tuple[Params, Params], batch: Batch, scaling: Scaling
     ) -> tuple[Params, jax.Array]:
         x, lengths = prepare(batch.x, batch.lengths, scaling, spec.pooling)
-        count = _sum_over_devices(spec, jnp.sum(batch.valid))
+        count = devices.sum_over(mesh, jnp.sum(batch.valid))
 
         def mean_loss(learned: Params) -> tuple[jax.Array, jax.Array]:
             params, paths = fixed
             head = nnx.merge(spec.graphdef, {**params, **learned}, paths)
-            logits = head(x, lengths=lengths)
+            distances = head.distances(x, lengths=lengths)
+            logits = head.logits(devices.all_classes(mesh, distances, spec.num_classes))
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-            return jnp.sum(losses * batch.valid) / count, logits
+            return devices.once(mesh, jnp.sum(losses * batch.valid) / count), logits
 
-        # jax sums the gradients over the devices: what is learned is the same on all of them.
+        # jax sums the gradients over the devices on which what is learned is the same.
         (loss, logits), gradients = jax.value_and_grad(mean_loss, has_aux=True)(learned)
         correct = jnp.sum(jnp.where(jnp.argmax(logits, axis=-1) == batch.labels, batch.valid, 0))
-        loss, correct = _sum_over_devices(spec, jnp.stack([loss, correct]))
+        loss, correct = devices.sum_over(mesh, jnp.stack([loss, correct]))
         return gradients, jnp.stack([loss * count, correct, count])
 
     learned = {name: state.params[name] for name in spec.learned}
-    gradients, sums = _over_batch(
-        spec, gradients_and_sums, (_WHOLE, _WHOLE, _SHARDED, _WHOLE), (_WHOLE, _WHOLE)
-    )(learned, (state.params, state.paths), batch, scaling)
+    own = spec.of_classes
+    gradients, sums = devices.over(mesh, gradients_and_sums, (own, own, ROWS, WHOLE), (own, WHOLE))(
+        learned, (state.params, state.paths), batch, scaling
+    )
     updates, optimizer = spec.optimizer.update(gradients, state.optimizer, learned)
     learned = {name: learned[name] + rates[name] * updates[name] for name in spec.learned}
     return TrainState({**state.params, **learned}, state.paths, optimizer), totals + sums
@@ -222,10 +230,16 @@ def predict_step(
     `spec.graphdef` is that of a head with live paths: the parameters themselves decide them.
     """
 
-    def logits(params, x, lengths, scaling):
+    def distances(params, x, lengths, scaling):
         x, lengths = prepare(x, lengths, scaling, spec.pooling)
-        return nnx.merge(spec.graphdef, params)(x, lengths=lengths)
+        return nnx.merge(spec.graphdef, params).distances(x, lengths=lengths)
 
-    return _over_batch(spec, logits, (_WHOLE, _SHARDED, _SHARDED, _WHOLE), _SHARDED)(
+    own = spec.of_classes
+    pairs = PartitionSpec(devices.BATCH, *own)
+    found = devices.over(spec.mesh, distances, (own, ROWS, ROWS, WHOLE), pairs)(
         params, x, lengths, scaling
     )
+    found = devices.everywhere(spec.mesh, found)
+    if own != WHOLE:
+        found = found[:, : spec.num_classes]
+    return nnx.merge(spec.graphdef, params).logits(found)

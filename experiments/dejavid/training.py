@@ -1,6 +1,5 @@
 """What a run of DejaVid is: how it starts, and what an epoch does."""
 
-import collections
 from typing import NamedTuple
 
 import jax
@@ -14,22 +13,22 @@ from experiments.dejavid.steps import (
     Params,
     StepSpec,
     TrainState,
-    batch_mesh,
-    init_state,
-    place_batch,
-    place_whole,
+    first_state,
+    place_state,
     predict_step,
     refresh_paths,
     split_head,
     train_step,
+    whole_state,
 )
+from experiments.shared import devices
+from experiments.shared.finite import Ahead, Watch
 from experiments.shared.run import Advance, Entry, Run
 from experiments.shared.scaling import Scaling
 from experiments.tse.batches import epoch_batches
 from experiments.tse.dataset import TseDataset, TseSplit
 
 _TOP = 5
-_STEPS_AHEAD = 4  # how many batches the host may be ahead of the device: bounds their memory
 
 
 class Snapshot(NamedTuple):
@@ -72,52 +71,63 @@ class DejaVidRun(Run[Snapshot]):
             seed=seed,
             fixed_paths=settings.fixed_epoch_paths,
         )
-        graphdef, self._params, self._paths = split_head(head)
-        mesh = batch_mesh(settings.batch_size)
-        self._spec = StepSpec(graphdef, learned, settings.pooling, settings.weight_decay, mesh)
+        graphdef, *arrays = split_head(head)
+        # Not on a device, which may have room for its share of the classes only.
+        self._params, self._paths = jax.tree.map(np.asarray, arrays)
+        mesh = devices.mesh_of(settings.class_shards)
+        of_mesh = (mesh, dataset.num_classes if settings.class_shards > 1 else 0)
+        self._spec = StepSpec(graphdef, learned, settings.pooling, settings.weight_decay, *of_mesh)
         live = split_head(make_head(dataset, settings))[0]
-        self._predict_spec = StepSpec(live, (), settings.pooling, 0.0, mesh)
+        self._predict_spec = StepSpec(live, (), settings.pooling, 0.0, *of_mesh)
 
     def like(self) -> Snapshot:
         """Returns a snapshot of this run's shapes."""
         return Snapshot(
-            init_state(self._spec, self._params, self._paths),
+            first_state(self._spec, self._params, self._paths),
             Scaling.identity(self._dataset.num_features),
             np.zeros((len(self._dataset.test), self._dataset.num_classes), np.float32),
         )
 
     def start(self) -> Snapshot:
         """Returns the snapshot before the first epoch."""
-        centroids = jnp.asarray(initial_centroids(self._dataset, self._settings, self._seed))
-        state = init_state(self._spec, {**self._params, "centroids": centroids}, self._paths)
+        centroids = initial_centroids(self._dataset, self._settings, self._seed)
+        state = first_state(self._spec, {**self._params, "centroids": centroids}, self._paths)
         scaling = statistics(self._dataset, self._settings)
         return self.like()._replace(state=state, scaling=scaling)
 
     def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
         """Trains one epoch, then evaluates."""
         settings, dataset = self._settings, self._dataset
-        # Copies on the device, because each step reuses the buffers of the state it is given.
-        own = jax.tree.map(jnp.array, (state.state, state.scaling))
-        training, scaling = place_whole(self._spec, own)
+        mesh = self._spec.mesh
+        training = place_state(self._spec, state.state)
+        scaling = devices.copied(mesh, state.scaling)
         rate = learning_rate(settings, number)
         rates = {
             "centroids": np.float32(rate * settings.centroid_lr_ratio),
             "log_weights": np.float32(rate),
         }
         training = refresh_paths(self._spec, training)
-        totals, ahead = jnp.zeros(3), _Ahead()
+        steps = -(-len(dataset.train) // settings.batch_size)
+        watch = Watch(self.name, number, steps)
+        totals = devices.place_whole(mesh, jnp.zeros(3))
+        process_index, process_count = devices.share(mesh)
         batches = epoch_batches(
             dataset.train,
             settings.batch_size,
             seed=self._seed,
             epoch=number,
             num_threads=settings.num_threads,
+            length_buckets=settings.length_buckets,
+            process_index=process_index,
+            process_count=process_count,
+            filled=devices.filled(mesh, settings.batch_size),
         )
         for batch in batches:
-            placed = place_batch(self._spec, batch)
+            placed = devices.place_rows(mesh, batch)
             training, totals = train_step(self._spec, training, totals, placed, rates, scaling)
-            ahead.add(totals)
+            watch.add(totals)
             advance(settings.batch_size)
+        watch.end()
         loss, correct, count = np.asarray(totals).tolist()
         logits = self._predict(training.params, scaling, dataset.test)
         top1, top5 = accuracies(logits, dataset.test.labels)
@@ -131,7 +141,7 @@ class DejaVidRun(Run[Snapshot]):
         if dataset.val is not None:
             chosen = self._predict(training.params, scaling, dataset.val)
             entry["val_top1"] = accuracies(chosen, dataset.val.labels)[0]
-        return Snapshot(training, scaling, logits), entry
+        return Snapshot(whole_state(self._spec, training), scaling, logits), entry
 
     def _predict(self, params: Params, scaling: Scaling, split: TseSplit) -> np.ndarray:
         return predict_split(self._predict_spec, params, scaling, split, self._settings)
@@ -153,13 +163,25 @@ def predict_split(
     spec: StepSpec, params: Params, scaling: Scaling, split: TseSplit, settings: Settings
 ) -> np.ndarray:
     """Returns the logits [N, C] of a split; `spec` as `predict_step` wants it."""
-    batches = epoch_batches(split, settings.batch_size, seed=None, num_threads=settings.num_threads)
-    logits, ahead = [], _Ahead()
+    process_index, process_count = devices.share(spec.mesh)
+    filled = devices.filled(spec.mesh, settings.batch_size)
+    batches = epoch_batches(
+        split,
+        settings.batch_size,
+        seed=None,
+        num_threads=settings.num_threads,
+        process_index=process_index,
+        process_count=process_count,
+        filled=filled,
+    )
+    logits, ahead = [], Ahead()
     for batch in batches:
-        placed = place_batch(spec, batch)
+        placed = devices.place_rows(spec.mesh, batch)
         logits.append(predict_step(spec, params, placed.x, placed.lengths, scaling))
         ahead.add(logits[-1])
-    return np.concatenate([np.asarray(part) for part in logits])[: len(split)]
+    # Behind each batch stands what fills it up.
+    rows = [np.asarray(part)[: settings.batch_size] for part in logits]
+    return np.concatenate(rows)[: len(split)]
 
 
 def accuracies(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float | None]:
@@ -184,15 +206,3 @@ def num_bytes(dataset: TseDataset, settings: Settings) -> int:
     checkpoints = sum(head * (4 + 2 * len(settings.learned(name))) for name in settings.methods)
     checkpoints += evaluation * len(settings.methods)
     return checkpoints * len(settings.seeds) * (settings.keep_checkpoints + 1)
-
-
-class _Ahead:
-    """Lets the host run a few steps ahead of the device, and no further."""
-
-    def __init__(self) -> None:
-        self._results: collections.deque[jax.Array] = collections.deque()
-
-    def add(self, result: jax.Array) -> None:
-        self._results.append(result)
-        if len(self._results) > _STEPS_AHEAD:
-            self._results.popleft().block_until_ready()

@@ -8,7 +8,7 @@ from experiments.extract_tse.listing import Listing, read_list
 from experiments.extract_tse.manifest import MANIFEST, manifest_of
 from experiments.extract_tse.settings import Settings
 from experiments.extract_tse.store import PARTS, Store
-from experiments.shared import command
+from experiments.shared import command, processes
 from experiments.shared.errors import UserError, raise_all
 from experiments.shared.folder import locked, prepare_folder
 from experiments.vision.encoders import open_encoder
@@ -36,8 +36,9 @@ def run(settings: Settings) -> str:
         return _verified(store) if settings.verify else _ended(store, listing, must_be_all=False)
     prepare_folder(folder, 0)
     part = f"{shard[0]}-of-{shard[1]}"
-    store = Store(folder, part, listing)
+    prepare_folder(folder / PARTS / part, 0)
     with locked(folder / PARTS / part):
+        store = Store(folder, part, listing)  # which mends a ledger: no other may be writing there
         encoder = open_encoder(
             settings.encoder,
             weights=settings.weights,
@@ -52,16 +53,16 @@ def run(settings: Settings) -> str:
         told = [f"{len(own) - len(remaining)} of {len(own)} videos were done before"]
         if remaining:
             told = [Extraction(settings, encoder, store).run(remaining), *told]
-        return "\n".join([*told, _ended(store, listing, must_be_all=True)])
+        text = "\n".join([*told, _ended(store, listing, must_be_all=True)])
+    processes.meet()
+    return text
 
 
 def _shard(settings: Settings) -> tuple[int, int]:
-    if not settings.distributed:
+    if not settings.is_cluster:
         return settings.shard_of()
-    import jax  # not before it is needed: it takes a second
-
-    jax.distributed.initialize()
-    return jax.process_index(), jax.process_count()
+    processes.initialize(settings)
+    return processes.number(), processes.count()
 
 
 def _ended(store: Store, listing: Listing, *, must_be_all: bool) -> str:

@@ -17,6 +17,8 @@ from experiments.shared.files import append_line, drop_torn_line
 
 FILE = "ledger.jsonl"
 
+_KEY_DIGITS = 20  # of nanoseconds
+
 
 class Stored(NamedTuple):
     """One file that was written.
@@ -55,7 +57,9 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, line: dict[str, Any]) -> "Record":
-        """Returns what a line says."""
+        """Returns what a line says; raises TypeError and the like where that is no record."""
+        if not isinstance(line["key"], str):
+            raise TypeError("the key is no text")
         nested = {
             "source": Source(*line["source"]),
             "shape": (int(line["shape"][0]), int(line["shape"][1])),
@@ -99,6 +103,7 @@ class Ledger:
         drop_torn_line(self._path)
         self.records: dict[str, Record] = {}
         self.failures: dict[str, Failed] = {}
+        self._keys: dict[str, str] = {}  # the greatest of each video, void or not
         self.read()
 
     def read(self) -> None:
@@ -109,6 +114,7 @@ class Ledger:
         """
         self.records.clear()
         self.failures.clear()
+        self._keys.clear()
         void: set[str] = set()
         for line in _lines(self._folder):
             try:
@@ -122,6 +128,7 @@ class Ledger:
                     self.records[line["id"]] = max(former, record, key=lambda one: one.key)
             except (KeyError, TypeError, ValueError, IndexError):
                 continue
+        self._keys = {name: record.key for name, record in self.records.items()}
         self.records = {
             name: record for name, record in self.records.items() if record.key not in void
         }
@@ -135,8 +142,18 @@ class Ledger:
             UserError: the ledger cannot be written; so for the others.
         """
         self._write("done", id=name, **record._asdict())
-        self.records[name] = record
+        self.records[name], self._keys[name] = record, record.key
         self.failures.pop(name, None)
+
+    def new_key(self, name: str) -> str:
+        """Returns what no other line has, and what sorts behind all of the video before.
+
+        So it does though the clock may have been put back since.
+        """
+        number, former = time.time_ns(), self._keys.get(name, "")[:_KEY_DIGITS]
+        if former.isdecimal():
+            number = max(number, int(former) + 1)
+        return f"{number:0{_KEY_DIGITS}d}-{os.urandom(4).hex()}"
 
     def failed(self, name: str, failure: Failed) -> None:
         """Notes that a video could not be used."""
@@ -151,11 +168,6 @@ class Ledger:
         append_line(self._path, json.dumps({"event": event, **values}))
 
 
-def new_key() -> str:
-    """Returns what no other line has, and what sorts behind all before."""
-    return f"{time.time_ns():020d}-{os.urandom(4).hex()}"
-
-
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     """All whole lines of all ledgers; those of one in their order."""
     for path in sorted(folder.glob(f"*/{FILE}")):
@@ -164,7 +176,7 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
                 for content in file:
                     try:
                         line = json.loads(content) if content.endswith(b"\n") else None
-                    except ValueError:
+                    except (ValueError, RecursionError):
                         continue
                     if isinstance(line, dict):
                         yield line

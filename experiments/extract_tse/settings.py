@@ -5,7 +5,8 @@ import re
 
 from experiments.extract_tse.windows import Windows
 from experiments.shared.errors import UserError
-from experiments.shared.options import Options, option
+from experiments.shared.options import option
+from experiments.shared.processes import ClusterOptions
 from experiments.vision import encoder_options
 
 _DATA = "Videos"
@@ -16,7 +17,7 @@ _SHARD = re.compile(r"([0-9]{1,6})/([1-9][0-9]{0,5})")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(Options):
+class Settings(ClusterOptions):
     """Everything the extraction can be told. `--help` says what each field means.
 
     Raises:
@@ -128,12 +129,6 @@ class Settings(Options):
         "other machines too, do the rest in the same folder. The last to end writes the index.",
         changes_result=False,
     )
-    distributed: bool = option(
-        False,
-        _JOB,
-        "Call jax.distributed.initialize, and let each process do its shard.",
-        changes_result=False,
-    )
     merge: bool = option(
         False, _JOB, "Extract nothing: write the index of what is there.", changes_result=False
     )
@@ -162,7 +157,7 @@ class Settings(Options):
             raise UserError("--window and --windows: give one of them")
         if self.merge and self.verify:
             raise UserError("--merge and --verify: give one of them")
-        if self.shard and self.distributed:
+        if self.shard and self.is_cluster:
             raise UserError("--shard and --distributed: give one of them")
 
     @property

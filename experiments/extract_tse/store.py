@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from experiments.extract_tse.decoding import End, source_of
-from experiments.extract_tse.ledger import Failed, Ledger, Record, Stored, new_key
+from experiments.extract_tse.ledger import Failed, Ledger, Record, Stored
 from experiments.extract_tse.listing import OWN_COLUMNS, Listing, Video
 from experiments.extract_tse.manifest import MANIFEST
 from experiments.shared.errors import MissingFileError, UserError
@@ -117,7 +117,7 @@ class Store:
             for kind, array in (("features", rows), ("times", times))
         ]
         record = Record(
-            new_key(),
+            self._ledger.new_key(video.id),
             video.text,
             end.source,
             len(end.seconds),

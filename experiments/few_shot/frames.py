@@ -13,6 +13,7 @@ import numpy as np
 from experiments.few_shot.frame_counts import FrameCounts
 from experiments.few_shot.settings import Settings
 from experiments.shared.errors import UserError
+from experiments.shared.fingerprint import Digests
 from experiments.shared.progress import progress
 from experiments.vision.segments import (
     Chosen,
@@ -117,21 +118,27 @@ class Clips:
     ) -> None:
         """Takes the videos, and pictures of some by their numbers, see `open_clips`."""
         self.paths, self.lengths = tuple(paths), tuple(lengths)
-        self._sampling, self._kept = sampling, kept
+        self._sampling, self._kept, self._known = sampling, kept, Digests()
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self.paths)
 
+    def digests(self, known: Digests) -> list[str]:
+        """Digests of the files; from then on, reading one that was changed is an error."""
+        self._known = known
+        return known.of_files(self.paths)
+
     def tested(self, row: int) -> np.ndarray:
         """Returns what testing sees of a video, uint8 ``[T, side, side, 3]``.
 
         Raises:
-            UserError: it can no longer be decoded.
+            UserError: it can no longer be decoded, or was changed.
         """
         if row in self._kept:
             return self._kept[row].pictures
-        return self._sampling.tested(self.paths[row], self.lengths[row]).pictures
+        with self._known.checked(self.paths[row]):
+            return self._sampling.tested(self.paths[row], self.lengths[row]).pictures
 
     def trained(self, row: int, rng: np.random.Generator) -> np.ndarray:
         """Returns what training sees of a video this time, uint8 ``[T, side, side, 3]``.
@@ -141,7 +148,7 @@ class Clips:
             rng: decides frames, crop and flip, whether pictures are kept or not.
 
         Raises:
-            UserError: it can no longer be decoded.
+            UserError: it can no longer be decoded, or was changed.
         """
         one = self._sampling
         numbers = random_frames(self.lengths[row], one.segments, rng, one.spread)
@@ -150,9 +157,10 @@ class Clips:
             kept = self._kept[row]
             pictures = kept.pictures[np.searchsorted(kept.numbers, numbers)]
         else:
-            pictures = read_chosen(
-                self.paths[row], lambda _: numbers, length=self.lengths[row], **one.form
-            ).pictures
+            path = self.paths[row]
+            with self._known.checked(path):
+                chosen = read_chosen(path, lambda _: numbers, length=self.lengths[row], **one.form)
+            pictures = chosen.pictures
         return cut(pictures, view, one.side)
 
 

@@ -5,6 +5,7 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from experiments.few_shot.settings import ORDER_BLIND, Settings
@@ -88,6 +89,31 @@ def make_head(
         boundary=boundary,  # type: ignore[arg-type]
         encoder=encoder,
     )
+
+
+def episodes_loss(
+    mesh: Mesh | None,
+    head: FewShotHead,
+    query: jax.Array,
+    support: jax.Array,
+    labels: jax.Array,
+    shares: jax.Array,
+) -> jax.Array:
+    """Returns the loss of Eq. 8 of several episodes.
+
+    Args:
+        mesh: of the devices that share them.
+        head: compares them.
+        query: ``[E, Q, T, F]``.
+        support: ``[E, way, shots, T, F]``.
+        labels: of the queries, alike in all episodes.
+        shares: ``[E]``, what each episode counts where devices share them: the sum over all is
+            then the mean. One device alone returns the mean.
+    """
+    if mesh is None:
+        return head.loss(query, support, labels)
+    losses = jax.vmap(lambda q, s: head.loss(q, s, labels))(query, support)
+    return jnp.sum(losses * shares)
 
 
 def num_parameters(model: nnx.Module) -> int:

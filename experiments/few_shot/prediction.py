@@ -21,7 +21,7 @@ from experiments.few_shot.matched import draw_matches, match
 from experiments.few_shot.readers import Reader, Sample, open_reader
 from experiments.few_shot.settings import Settings
 from experiments.few_shot.training import run_name
-from experiments.shared.csv_index import read_rows
+from experiments.shared.csv_index import Inside, read_rows
 from experiments.shared.errors import MissingFileError, UserError, raise_all
 from experiments.shared.labels import number_labels
 from experiments.shared.pictures import draw
@@ -170,7 +170,7 @@ def read_support(
         path: a folder with a folder of files (or of folders with such) for each class, or a CSV
             file with the columns path (relative to it) and label. Of a folder that has sequences
             and videos the sequences are taken.
-        outside_paths: paths of the CSV file may lead out of its folder.
+        outside_paths: paths of the CSV file, or links in the folder, may lead out of it.
         sequences: suffixes of files with features, beside those of videos.
 
     Returns:
@@ -182,9 +182,8 @@ def read_support(
     """
     path = Path(path)
     if path.is_dir():
-        every = sorted(file for file in path.rglob("*") if file.is_file())
-        files = [file for file in every if file.suffix.lower() in sequences]
-        files = files or [file for file in every if file.suffix.lower() in SUFFIXES]
+        inside = Inside(path, outside_paths)
+        files = inside.found(sequences) or inside.found(SUFFIXES)
         labels = [file.relative_to(path).parts[0] for file in files]
         loose = [file for file in files if file.parent == path]
         if loose:

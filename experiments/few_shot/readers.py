@@ -250,9 +250,5 @@ def _trusted(request: Settings, run: OpenRun[Settings]) -> str:
         weights = request.trunk_weights
         if not weights:
             needed.append(f"--trunk_weights={settings.trunk_weights}")
-    if needed:
-        raise UserError(
-            f"--out_dir={run.folder}: its trunk is made of a file or code that a run folder cannot "
-            f"ask for; where you trust it, add {' '.join(needed)} to the command line"
-        )
+    run.refuse_unnamed("trunk", needed)
     return weights

@@ -11,13 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from experiments.few_shot import evaluation
 from experiments.few_shot.data import Meta, MetaData, MetaSplit, Samples
 from experiments.few_shot.evaluation import Row
-from experiments.few_shot.models import make_model, num_parameters
+from experiments.few_shot.models import episodes_loss, make_model, num_parameters
 from experiments.few_shot.sampling import Classes, sample_episodes
 from experiments.few_shot.settings import Settings
+from experiments.shared import devices
+from experiments.shared.devices import ROWS, WHOLE
+from experiments.shared.finite import check_losses
 from experiments.shared.optimizers import adamw
 from experiments.shared.options import to_text
 from experiments.shared.run import Advance, Entry, Run
@@ -65,6 +69,7 @@ class TrainSpec:
         way: classes an episode.
         shots: supports a class.
         queries: queries a class.
+        mesh: of the devices that share the episodes of each step, or None for one device.
     """
 
     graphdef: nnx.GraphDef
@@ -76,6 +81,7 @@ class TrainSpec:
     way: int
     shots: int
     queries: int
+    mesh: Mesh | None = None
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -125,7 +131,7 @@ def train_epoch(
     gamma: float,
     seed: int,
     epoch: int,
-) -> tuple[TrainState, jax.Array]:
+) -> tuple[TrainState, jax.Array, jax.Array]:
     """Takes the steps of one epoch on the loss of Eq. 8.
 
     Args:
@@ -138,9 +144,34 @@ def train_epoch(
         epoch: from 0: episodes are numbered through the whole run.
 
     Returns:
-        (the new state, the mean loss of the steps).
+        (the new state, the mean loss of the steps, the loss of each).
     """
     labels = jnp.arange(spec.way).repeat(spec.queries)
+
+    mesh = spec.mesh
+
+    def of_episodes(
+        params: Params,
+        query: jax.Array,
+        support: jax.Array,
+        features: jax.Array,
+        labels: jax.Array,
+        gamma: jax.Array,
+    ) -> tuple[jax.Array, Params]:
+        valid = devices.valid_rows(mesh, spec.episodes)
+
+        def loss(params: Params) -> jax.Array:
+            model = nnx.merge(spec.graphdef, params)
+            model.gamma = gamma
+            episodes = (features[query], features[support])
+            return episodes_loss(mesh, model, *episodes, labels, valid / spec.episodes)
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        return devices.sum_over(mesh, value), gradients
+
+    value_and_gradients = devices.over(
+        mesh, of_episodes, (WHOLE, ROWS, ROWS, WHOLE, WHOLE, WHOLE), (WHOLE, WHOLE)
+    )
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, jax.Array]:
         numbers = (epoch * spec.steps + number) * spec.episodes + jnp.arange(spec.episodes)
@@ -148,17 +179,20 @@ def train_epoch(
             seed, numbers, classes, way=spec.way, shots=spec.shots, queries=spec.queries
         )
 
-        def loss(params: Params) -> jax.Array:
-            model = nnx.merge(spec.graphdef, params)
-            model.gamma = gamma
-            return model.loss(features[query], features[support], labels)
-
-        value, gradients = jax.value_and_grad(loss)(state.params)
+        more = devices.filled(mesh, spec.episodes) - spec.episodes
+        if more:  # they count nothing
+            query, support = (
+                jnp.pad(rows, ((0, more), *((0, 0),) * (rows.ndim - 1)), mode="edge")
+                for rows in (query, support)
+            )
+        value, gradients = value_and_gradients(
+            state.params, query, support, features, labels, gamma
+        )
         updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
         return TrainState(optax.apply_updates(state.params, updates), optimizer), value
 
     state, losses = jax.lax.scan(step, state, jnp.arange(spec.steps))
-    return state, jnp.mean(losses)
+    return state, jnp.mean(losses), losses
 
 
 class EpisodeRun(Run[Snapshot]):
@@ -188,6 +222,11 @@ class EpisodeRun(Run[Snapshot]):
     def optimizer(self) -> optax.GradientTransformation:
         """Of the parameters."""
 
+    @property
+    @abc.abstractmethod
+    def mesh(self) -> Mesh | None:
+        """Of the devices that share the episodes of a step."""
+
     @abc.abstractmethod
     def train_steps(
         self, state: TrainState, epoch: int, advance: Advance
@@ -215,9 +254,9 @@ class EpisodeRun(Run[Snapshot]):
 
     def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
         """Trains one epoch, then validates."""
-        # A copy on the device, because the epoch reuses the buffers of the state it is given.
-        copied = jax.tree.map(jnp.array, state.state)
+        copied = devices.copied(self.mesh, state.state)
         training, entry = self.train_steps(copied, number - 1, advance)
+        training = devices.on_host(self.mesh, training)
         accuracy: np.ndarray | np.float64 = state.best_accuracy
         if self._val is not None:
             accuracy = np.float64(self._validate(training.params, self._val))
@@ -260,21 +299,27 @@ class FewShotRun(EpisodeRun):
             way=settings.way,
             shots=settings.train_shots,
             queries=settings.queries,
+            mesh=devices.mesh_of(),
         )
-        self._features = jnp.asarray(data.train.features)
-        self._classes = data.train.classes
+        placed = (jnp.asarray(data.train.features), data.train.classes)
+        self._features, self._classes = devices.place_whole(self.mesh, placed)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """Of the encoder."""
         return self._spec.optimizer
 
+    @property
+    def mesh(self) -> Mesh | None:
+        """Of all devices."""
+        return self._spec.mesh
+
     def train_steps(
         self, state: TrainState, epoch: int, advance: Advance
     ) -> tuple[TrainState, Entry]:
         """Takes the steps of an epoch."""
         source = self._source
-        training, loss = train_epoch(
+        training, loss, losses = train_epoch(
             self._spec,
             state,
             self._features,
@@ -283,6 +328,7 @@ class FewShotRun(EpisodeRun):
             source.seed,
             epoch,
         )
+        check_losses(self.name, epoch + 1, losses)
         return training, {"loss": float(loss)}
 
     def with_params(self, params: Params) -> FewShotHead:

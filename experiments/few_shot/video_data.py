@@ -72,7 +72,7 @@ class VideoData(Meta[VideoSplit]):
         Raises:
             UserError: a file cannot be read, or was changed.
         """
-        files = {name: digests.of_files(one.clips.paths) for name, one in self.splits.items()}
+        files = {name: one.clips.digests(digests) for name, one in self.splits.items()}
         return self.identity_of(files) | {"trunk": job_trunk_identity(settings, digests)}
 
 
@@ -205,6 +205,9 @@ def training_pictures(
     *,
     seed: int,
     epoch: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    filled: int = 0,
 ) -> Generator[np.ndarray, None, None]:
     """Reads the videos of an epoch's steps, up to a step ahead, by threads.
 
@@ -215,6 +218,10 @@ def training_pictures(
         settings: say what an episode is, and how many there are.
         seed: of episodes, frames, crops and flips.
         epoch: from 0: episodes are numbered through the whole run.
+        process_index: of the processes that share the episodes of a step, the one that asks.
+        process_count: how many share them; the first one has the first ones.
+        filled: episodes that a step is filled up to, with the last one again, so that devices can
+            divide them; 0: none are added.
 
     Returns:
         A generator of uint8 ``[episodes, way * (queries + shots), T, side, side, 3]``, one a step:
@@ -231,13 +238,19 @@ def training_pictures(
         rng = np.random.default_rng((seed, first + number, slot))
         return clips.trained(int(rows[number, slot]), rng)
 
-    def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
-        return np.stack(pictures).reshape(episodes, videos, *pictures[0].shape)
+    of_step = np.minimum(np.arange(filled or episodes), episodes - 1)
+    own = np.split(of_step, process_count)[process_index]
+    numbers = np.arange(steps)[:, None] * episodes + own
+    places = numbers[..., None] * videos + np.arange(videos)
+    size = len(own) * videos
 
-    source = grain.MapDataset.range(rows.size).map(read)
-    ahead = max(settings.num_threads, episodes * videos)
+    def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(pictures).reshape(len(own), videos, *pictures[0].shape)
+
+    source = grain.MapDataset.source(places.reshape(-1)).map(read)
+    ahead = max(settings.num_threads, size)
     options = grain.ReadOptions(num_threads=settings.num_threads, prefetch_buffer_size=ahead)
-    return _closing(source.to_iter_dataset(options).batch(episodes * videos, batch_fn=stack))
+    return _closing(source.to_iter_dataset(options).batch(size, batch_fn=stack))
 
 
 def middle_pictures(

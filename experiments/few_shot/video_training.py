@@ -1,6 +1,7 @@
 """Meta-training from frames: a trunk and what is on top of it, through the alignment (Eq. 8)."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
-from experiments.few_shot.models import make_model
+from experiments.few_shot.models import episodes_loss, make_model
 from experiments.few_shot.settings import Settings
 from experiments.few_shot.training import (
     EpisodeRun,
@@ -29,7 +31,10 @@ from experiments.few_shot.video_data import (
     open_job_trunk,
     training_pictures,
 )
+from experiments.shared import devices
+from experiments.shared.devices import ROWS, WHOLE
 from experiments.shared.errors import UserError
+from experiments.shared.finite import refuse_batch
 from experiments.shared.optimizers import adamw
 from experiments.shared.progress import progress
 from experiments.shared.run import Advance, Entry
@@ -66,6 +71,8 @@ class VideoSpec:
         shots: supports a class.
         queries: queries a class.
         at_once: episodes whose gradients are computed together; 0: all of a step.
+        episodes: of a step.
+        mesh: of the devices that share them, or None for one device.
     """
 
     graphdef: nnx.GraphDef
@@ -77,6 +84,8 @@ class VideoSpec:
     shots: int
     queries: int
     at_once: int
+    episodes: int
+    mesh: Mesh | None = None
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -102,37 +111,55 @@ def train_step(
         state: the state so far; its buffers are reused.
         frozen: what is not trained.
         pictures: uint8 ``[episodes, way * (queries + shots), T, side, side, 3]``: the queries of an
-            episode, class by class, then its supports.
+            episode, class by class, then its supports; behind the episodes of the step perhaps
+            some that fill them up.
         gamma: temperature.
 
     Returns:
         (the new state, the mean loss of the episodes).
     """
+    step = devices.over(
+        spec.mesh, partial(_value_and_gradients, spec), (WHOLE, WHOLE, ROWS, WHOLE), (WHOLE, WHOLE)
+    )
+    value, gradients = step(state.params, frozen, pictures, gamma)
+    updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
+    return TrainState(optax.apply_updates(state.params, updates), optimizer), value
+
+
+def _value_and_gradients(
+    spec: VideoSpec, params: Params, frozen: Params, pictures: jax.Array, gamma: jax.Array
+) -> tuple[jax.Array, Params]:
+    """The loss and its gradients, of the episodes that one device has; see `train_step`."""
     labels = jnp.arange(spec.way).repeat(spec.queries)
     count = spec.at_once or len(pictures)
+    if spec.mesh is not None:
+        count = math.gcd(count, len(pictures))
     parts = pictures.reshape(-1, count, *pictures.shape[1:])
+    shares = devices.valid_rows(spec.mesh, spec.episodes) / spec.episodes
 
-    def loss(params: Params, part: jax.Array) -> jax.Array:
+    def loss(params: Params, part: jax.Array, shares: jax.Array) -> jax.Array:
         model = nnx.merge(spec.graphdef, params, frozen)
         model.head.gamma = gamma
         features = model.features(part)
         query, support = jnp.split(features, [len(labels)], axis=1)
         support = support.reshape(count, spec.way, spec.shots, *support.shape[2:])
-        return model.head.loss(query, support, labels)
+        return episodes_loss(spec.mesh, model.head, query, support, labels, shares)
 
     value_and_gradient = jax.value_and_grad(loss)
     if len(parts) == 1:
-        value, gradients = value_and_gradient(state.params, parts[0])
+        total = value_and_gradient(params, parts[0], shares)
     else:
 
-        def add(total: tuple, part: jax.Array) -> tuple[tuple, None]:
-            return jax.tree.map(jnp.add, total, value_and_gradient(state.params, part)), None
+        def add(total: tuple, part: tuple) -> tuple[tuple, None]:
+            return jax.tree.map(jnp.add, total, value_and_gradient(params, *part)), None
 
-        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
-        total, _ = jax.lax.scan(add, zeros, parts)
-        value, gradients = jax.tree.map(lambda x: x / len(parts), total)
-    updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
-    return TrainState(optax.apply_updates(state.params, updates), optimizer), value
+        # A zero of each device's own, as the losses are; gradients are of all devices at once.
+        zeros = (0 * jnp.sum(shares), jax.tree.map(jnp.zeros_like, params))
+        total, _ = jax.lax.scan(add, zeros, (parts, shares.reshape(-1, count)))
+        if spec.mesh is None:
+            total = jax.tree.map(lambda x: x / len(parts), total)
+    value, gradients = total
+    return devices.sum_over(spec.mesh, value), gradients
 
 
 @partial(jax.jit, static_argnames="graphdef")
@@ -229,31 +256,51 @@ class VideoRun(EpisodeRun):
             shots=settings.train_shots,
             queries=settings.queries,
             at_once=settings.episodes_at_once,
+            episodes=settings.batch_episodes,
+            mesh=devices.mesh_of(),
         )
         self._train = data.train
+        self._frozen = devices.place_whole(self.mesh, self.parts.frozen)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """Of the trunk and of what is on top."""
         return self._spec.optimizer
 
+    @property
+    def mesh(self) -> Mesh | None:
+        """Of all devices."""
+        return self._spec.mesh
+
     def train_steps(
         self, state: TrainState, epoch: int, advance: Advance
     ) -> tuple[TrainState, Entry]:
         """Takes the steps of an epoch; the videos of the next one are read meanwhile."""
         source, losses, waited = self._source, [], 0.0
-        reading = training_pictures(self._train, self._settings, seed=source.seed, epoch=epoch)
+        process_index, process_count = devices.share(self.mesh)
+        reading = training_pictures(
+            self._train,
+            self._settings,
+            seed=source.seed,
+            epoch=epoch,
+            process_index=process_index,
+            process_count=process_count,
+            filled=devices.filled(self.mesh, self._spec.episodes),
+        )
         with contextlib.closing(reading) as steps:
             for _ in range(self.steps):
                 began = time.monotonic()
                 pictures = next(steps)
                 waited += time.monotonic() - began
+                placed = devices.place_rows(self.mesh, pictures)
                 state, loss = train_step(
-                    self._spec, state, self.parts.frozen, jnp.asarray(pictures), source.gamma
+                    self._spec, state, self._frozen, jnp.asarray(placed), source.gamma
                 )
                 losses.append(loss)
                 # Without this the steps, which are only queued, would all hold their pictures.
                 loss.block_until_ready()
+                if not np.isfinite(loss):
+                    refuse_batch(self.name, epoch + 1, len(losses), self.steps)
                 advance(1)
         return state, {"loss": float(jnp.mean(jnp.stack(losses))), "seconds_waiting": waited}
 

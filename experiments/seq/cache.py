@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.shared.archives import opened_npz
 from experiments.shared.files import whole_file
 
 Arrays = dict[str, np.ndarray]
@@ -39,7 +40,7 @@ def _read(path: Path, key_text: str) -> Arrays | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with opened_npz(path) as stored:
             if str(stored["key"]) != key_text:
                 return None
             return {name: stored[name] for name in stored.files if name != "key"}

@@ -10,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from experiments.seq.settings import SeqOptions
+from experiments.shared import devices
+from experiments.shared.devices import ROWS, WHOLE
 from experiments.shared.optimizers import adamw
 from experiments.shared.scaling import Scaling
-from tempalign import heads
+from tempalign import SeqLoss, heads
 
 Params = dict[str, Any]
 Tested = dict[str, np.ndarray]
@@ -30,6 +33,7 @@ class Episode(NamedTuple):
         classes: int32 ``[K]``, the classes of the support.
         frame_labels: int32 ``[B, T]`` where frames have classes of their own; otherwise None, and
             the cross-entropy is that of the sequence.
+        valid: float32 ``[B]`` where several devices share the queries: 0 for filler, otherwise 1.
     """
 
     query: np.ndarray
@@ -37,6 +41,7 @@ class Episode(NamedTuple):
     support: np.ndarray
     classes: np.ndarray
     frame_labels: np.ndarray | None = None
+    valid: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class StepSpec:
         smooth: whether it has the smoothness.
         iterations: most iterations behind an exemplar.
         weight_decay: AdamW's.
+        mesh: of the devices that share each episode, or None for one device.
     """
 
     graphdef: nnx.GraphDef
@@ -56,6 +62,7 @@ class StepSpec:
     smooth: bool
     iterations: int
     weight_decay: float
+    mesh: Mesh | None = None
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -102,10 +109,22 @@ def make_spec(
         smooth=method in ("seq", "seq_no_align"),
         iterations=options.exemplar_iterations,
         weight_decay=options.weight_decay,
+        mesh=devices.mesh_of(),
     )
     arrays = nnx.to_pure_dict(params)
     # The state's buffers are given to each step for reuse, so no two may be the same one.
     return spec, jax.tree.map(jnp.copy, TrainState(arrays, spec.optimizer.init(arrays)))
+
+
+def place_episode(spec: StepSpec, episode: Episode) -> Episode:
+    """Returns an episode whose queries and classes the devices divide among them."""
+    mesh = spec.mesh
+    if mesh is None:
+        return episode
+    beyond = np.iinfo(np.int32).max  # a class that there is not
+    valid = np.ones(len(episode.query), np.float32)
+    rows = devices.place_filled(mesh, episode._replace(valid=valid))
+    return rows._replace(classes=devices.place_filled(mesh, episode.classes, beyond))
 
 
 @partial(jax.jit, static_argnames="spec", donate_argnames="state")
@@ -132,36 +151,71 @@ def train_step(
     Returns:
         (the new state, totals with this episode added).
     """
+    classes = nnx.merge(spec.graphdef, state.params).linear.out_features
+    # Exemplars of the classes of the episode; those of others are not looked at.
+    exemplars = jnp.zeros((classes, episode.query.shape[1], classes))
+    if spec.align:
+        found = devices.over(
+            spec.mesh, partial(_exemplars, spec), (WHOLE, ROWS, WHOLE, WHOLE), ROWS, checked=False
+        )(state.params, episode.support, scaling, weights)
+        found, which = (devices.everywhere(spec.mesh, x) for x in (found, episode.classes))
+        exemplars = exemplars.at[which].set(found)
+    gradients, terms = devices.over(
+        spec.mesh, partial(_gradients, spec), (WHOLE, ROWS, WHOLE, WHOLE, WHOLE), (WHOLE, WHOLE)
+    )(state.params, episode, exemplars, scaling, weights)
+    updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
+    params = jax.tree.map(lambda old, update: old + rate * update, state.params, updates)
+    return TrainState(params, optimizer), totals + terms
+
+
+def _exemplars(
+    spec: StepSpec, params: Params, support: jax.Array, scaling: Scaling, weights: tuple
+) -> jax.Array:
+    """Exemplars of the classes that one device has, constants."""
+    head = nnx.merge(spec.graphdef, params)
+    scaled = scaling.apply(support.astype(jnp.float32))
+    return head.exemplars(scaled, gamma=weights[2], num_iters=spec.iterations)
+
+
+def _gradients(
+    spec: StepSpec,
+    params: Params,
+    episode: Episode,
+    exemplars: jax.Array,
+    scaling: Scaling,
+    weights: tuple,
+) -> tuple[Params, jax.Array]:
+    """Gradients of the loss, and it with its terms; see `train_step`."""
     alpha, beta, gamma = weights
 
     def loss_of(params: Params) -> tuple[jax.Array, jax.Array]:
         head = nnx.merge(spec.graphdef, params)
-        classes = head.linear.out_features
         query = scaling.apply(episode.query.astype(jnp.float32))
-        # Exemplars of the classes of the episode; those of others are not looked at.
-        exemplars = jnp.zeros((classes, query.shape[1], classes))
-        if spec.align:
-            support = scaling.apply(episode.support.astype(jnp.float32))
-            found = head.exemplars(support, gamma=gamma, num_iters=spec.iterations)
-            exemplars = exemplars.at[episode.classes].set(found)
-        terms = head.loss(
-            query,
-            episode.labels,
-            exemplars,
-            alpha=alpha,
-            beta=beta,
-            gamma=gamma,
-            sequence_labels=episode.frame_labels,
-        )
+
+        def terms_of(query: jax.Array, labels: Any, frame_labels: Any) -> SeqLoss:
+            return head.loss(
+                query,
+                labels,
+                exemplars,
+                alpha=alpha,
+                beta=beta,
+                gamma=gamma,
+                sequence_labels=frame_labels,
+            )
+
+        if episode.valid is None:
+            terms = terms_of(query, episode.labels, episode.frame_labels)
+        else:
+            found = jax.vmap(terms_of)(query, episode.labels, episode.frame_labels)
+            share = episode.valid / devices.sum_over(spec.mesh, jnp.sum(episode.valid))
+            terms = SeqLoss(*(jnp.sum(term * share) for term in found))
         align = terms.align if spec.align else jnp.zeros(())
         smooth = terms.smooth if spec.smooth else jnp.zeros(())
         total = align + alpha * terms.cross_entropy + beta * smooth
         return total, jnp.stack([total, align, terms.cross_entropy, smooth])
 
-    gradients, terms = jax.grad(loss_of, has_aux=True)(state.params)
-    updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
-    params = jax.tree.map(lambda old, update: old + rate * update, state.params, updates)
-    return TrainState(params, optimizer), totals + terms
+    gradients, terms = jax.grad(loss_of, has_aux=True)(params)
+    return gradients, devices.sum_over(spec.mesh, terms)
 
 
 def in_parts(

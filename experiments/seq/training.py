@@ -11,8 +11,18 @@ from flax import nnx
 
 from experiments.seq.results import Variant
 from experiments.seq.settings import SeqOptions
-from experiments.seq.steps import Episode, Params, Snapshot, Tested, make_spec, train_step
+from experiments.seq.steps import (
+    Episode,
+    Params,
+    Snapshot,
+    Tested,
+    make_spec,
+    place_episode,
+    train_step,
+)
+from experiments.shared import devices
 from experiments.shared.checkpoints import Arrays
+from experiments.shared.finite import Watch
 from experiments.shared.run import Advance, Entry, Run
 from experiments.shared.scaling import Scaling
 from tempalign import heads
@@ -71,17 +81,20 @@ class SeqRun(Run[Snapshot]):
     def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
         """Trains one epoch, then tests."""
         options, variant, spec = self._options, self._variant, self.spec
-        # Copies on the device, because each step reuses the buffers of the state it is given.
-        training = jax.tree.map(jnp.array, state.state)
+        training = devices.copied(spec.mesh, state.state)
         rate = learning_rate(options, number)
         weights = (variant.alpha, options.beta, variant.gamma)
         scaling = jax.tree.map(jnp.asarray, self._of_episodes)
-        totals = jnp.zeros(4)
+        watch = Watch(self.name, number, self.steps)
+        scaling, totals = devices.place_whole(spec.mesh, (scaling, jnp.zeros(4)))
         for step in range((number - 1) * self.steps, number * self.steps):
-            episode = self.draw(step)
+            episode = place_episode(spec, self.draw(step))
             training, totals = train_step(spec, training, totals, episode, scaling, weights, rate)
+            watch.add(totals)
             advance(1)
+        watch.end()
         loss, align, entropy, smooth = (np.asarray(totals) / self.steps).tolist()
+        training = devices.on_host(spec.mesh, training)
         tested, metrics = self.test(training.params)
         entry = {
             "loss": loss,

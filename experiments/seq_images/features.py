@@ -140,7 +140,7 @@ class Encoder:
             module, _, name = self._name.partition(":")
             try:
                 function = getattr(importlib.import_module(module), name)
-            except (ImportError, AttributeError) as error:
+            except Exception as error:  # whatever the module does when it is imported
                 raise UserError(f"--encoder={self._name}: cannot be imported ({error})") from error
             if not callable(function):
                 raise UserError(f"--encoder={self._name}: is not a function")

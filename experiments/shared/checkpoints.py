@@ -4,7 +4,6 @@ The arrays are saved under the names of their places in the tree: a checkpoint s
 without the code that wrote it.
 """
 
-import errno
 import json
 import logging
 import os
@@ -21,8 +20,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from experiments.shared import processes
 from experiments.shared.errors import UserError
-from experiments.shared.files import unused
+from experiments.shared.files import FULL, unused
 from experiments.shared.interrupts import held
 
 Arrays = dict[str, np.ndarray]
@@ -55,7 +55,13 @@ class Checkpoints:
             logger.setLevel("CRITICAL")
         sys.unraisablehook = _unraisable
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=True, enable_async_checkpointing=False
+            max_to_keep=keep,
+            create=False,
+            enable_async_checkpointing=False,
+            # Of several processes one has checkpoints, and must not wait for the others in them.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0} if processes.count() > 1 else None
+            ),
         )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -289,9 +295,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_full(error: BaseException) -> bool:
     """Returns whether a disk is full; of that some threads of the library leave only a text."""
-    full = (errno.ENOSPC, errno.EDQUOT)
     number = error.errno if isinstance(error, OSError) else None
-    return number in full or any(os.strerror(one) in str(error) for one in full)
+    return number in FULL or any(os.strerror(one) in str(error) for one in FULL)
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.shared.errors import MissingFileError, UserError, raise_all
+from experiments.shared.files import RealPaths
 
 SPLITS = ("train", "val", "test")
 """What a split is called; "validation" is read as "val"."""
@@ -157,7 +158,7 @@ class Inside:
         """Takes the folder, and whether paths may lead out of it."""
         self.root = Path(root)
         self._outside_paths = outside_paths
-        self._folders: dict[str, str] = {}  # resolved; there are far fewer folders than files
+        self._places = RealPaths()
         self._begins = os.path.realpath(self.root).rstrip(os.sep) + os.sep
 
     def find(self, text: str) -> tuple[Path, str]:
@@ -170,7 +171,7 @@ class Inside:
             raise UserError("the path holds a zero byte, it cannot be one")
         path = self.root / text
         # As text: a Path is taken apart when it is first used, which in a million rows takes time.
-        real = self._real(os.path.join(self.root, text))
+        real = self._places.of(os.path.join(self.root, text))
         if not (self._outside_paths or real.startswith(self._begins)):
             how = "is or follows a link that leads" if self._looks_inside(text) else "leads"
             raise UserError(
@@ -179,13 +180,25 @@ class Inside:
             )
         return path, real
 
-    def _real(self, path: str) -> str:
-        folder, name = os.path.split(path)
-        if name in ("", ".", "..") or os.path.islink(path):
-            return os.path.realpath(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)
+    def found(self, suffixes: Sequence[str]) -> list[Path]:
+        """Returns the files of the folder and those below it, sorted, by their suffixes.
+
+        Raises:
+            UserError: links among them that lead out of the folder; lists up to five.
+        """
+        files = sorted(
+            path
+            for path in self.root.rglob("*")
+            if path.suffix.lower() in suffixes and path.is_file()
+        )
+        errors: list[Exception] = []
+        for path in files:
+            try:
+                self.find(path.relative_to(self.root).as_posix())
+            except UserError as error:
+                errors.append(error)
+        raise_all(errors, str(self.root))
+        return files
 
     @staticmethod
     def _looks_inside(text: str) -> bool:

@@ -11,6 +11,9 @@ from typing import IO, Any
 
 from experiments.shared.errors import MissingFileError, UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors that say that a disk is full."""
+
 
 @contextmanager
 def whole_file(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
@@ -37,7 +40,7 @@ def whole_file(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
     except UserError:
         raise  # of another file, which the block has read
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -82,7 +85,15 @@ def append_line(path: Path | str, line: str) -> None:
                 file.truncate(before)  # the next line must not follow half of this one
                 raise
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path | str, error: OSError) -> UserError:
+    """Returns what to raise where a file could not be written: why, and what to do."""
+    told = f"{path}: cannot be written ({error.strerror or error})"
+    if error.errno in FULL:
+        told += "; make room, then call it again (with --resume where the folder holds a job)"
+    return UserError(told)
 
 
 def drop_torn_line(path: Path | str) -> bytes:
@@ -119,6 +130,23 @@ def read_json(path: Path | str, object_hook: Callable[[dict[str, Any]], Any] | N
         raise MissingFileError(f"{path}: no such file") from error
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file that can be read ({error})") from error
+
+
+class RealPaths:
+    """Resolves paths of many files, each of their folders once: there are far fewer of those."""
+
+    def __init__(self) -> None:
+        """Knows no folder yet."""
+        self._folders: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        """Returns what `os.path.realpath` does."""
+        folder, name = os.path.split(path)
+        if name in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
 
 
 def unused(path: Path | str) -> Path:

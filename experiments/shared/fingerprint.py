@@ -8,9 +8,9 @@ import hashlib
 import importlib.util
 import json
 import os
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 
 from experiments.shared.errors import MissingFileError, UserError, raise_all
-from experiments.shared.files import read_json, write_json
+from experiments.shared.files import RealPaths
 from experiments.shared.progress import progress
+from experiments.shared.remembered import Remembered
 
 _LENGTH = 32  # hexadecimal digits kept of SHA-256
 _LISTED = 5
-# A file that is written twice within one tick of the clock of its disk (two seconds on FAT) has the
-# same time twice: what is so fresh is not remembered.
-_FRESH_NS = 2_000_000_000
+
+
+_Taken = tuple[int, int, str]  # of a file: size, time of the last change, digest
 
 
 class Digests:
@@ -39,20 +40,9 @@ class Digests:
                 read is forgotten: it only saves time. None: nothing is kept.
             num_threads: files read at the same time.
         """
-        self._path = None if path is None else Path(path)
+        self._known = Remembered(path)  # digests
         self._num_threads = num_threads
-        self._known: dict[str, list[Any]] = {}  # resolved path -> size, time, digest
-        if self._path is not None:
-            try:
-                known = read_json(self._path)
-            except UserError:
-                known = {}
-            if isinstance(known, dict):
-                self._known = {
-                    name: entry
-                    for name, entry in known.items()
-                    if isinstance(entry, list) and len(entry) == 3 and isinstance(entry[2], str)
-                }
+        self._taken: dict[str, _Taken] = {}  # in this job, by the path that was given
 
     def of_files(self, paths: Sequence[Path | str], *, desc: str = "fingerprint") -> list[str]:
         """Returns the digest of each file's bytes; a file that comes twice is read once.
@@ -61,10 +51,13 @@ class Digests:
             MissingFileError: files that are not there.
             UserError: files that cannot be read, or change meanwhile; lists up to five.
         """
-        real = [os.path.realpath(path) for path in paths]
-        found: dict[str, str] = {}
-        errors: list[Exception] = []
+        places = RealPaths()
+        real = [places.of(str(path)) for path in paths]
         distinct = list(dict.fromkeys(real))
+        # Without the pool: a look at a file takes less than handing it to a thread.
+        found = {name: now for name in distinct if (now := self._known.now(name))}
+        distinct = [name for name in distinct if name not in found]
+        errors: list[Exception] = []
         with ThreadPoolExecutor(self._num_threads) as pool:
             results = progress(
                 pool.map(self._attempt, distinct), total=len(distinct), desc=desc, unit="file"
@@ -75,11 +68,54 @@ class Digests:
                 else:
                     found[name] = result
         raise_all(errors, desc)
-        return [found[name] for name in real]
+        for path, name in zip(paths, real, strict=True):
+            self._taken[os.fspath(path)] = found[name]
+        return [found[name][2] for name in real]
 
     def of_file(self, path: Path | str) -> str:
         """Returns the digest of one file's bytes; raises as `of_files`, without the list."""
-        return self._digest(os.path.realpath(path))
+        return self._digest(os.path.realpath(path))[2]
+
+    @contextmanager
+    def checked(self, path: Path | str | None) -> Iterator[None]:
+        """Surrounds the reading of a file, which must still be what `of_files` took a digest of.
+
+        A job that goes on with other data than it began with would report on neither. It takes one
+        `stat`. Of a file whose digest was not taken nothing is known; so of None.
+
+        Raises:
+            MissingFileError: it is no longer there.
+            UserError: it is another one, or cannot be read; or what the block raises of a file
+                that is the same.
+        """
+        try:
+            yield
+        except UserError:
+            self._check(path)
+            raise
+        self._check(path)  # after it was read, so that no change meanwhile is missed
+
+    def _check(self, path: Path | str | None) -> None:
+        if path is None or (taken := self._taken.get(name := os.fspath(path))) is None:
+            return
+        try:
+            status = os.stat(name)
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"{path}: is no longer there; put it back, then go on by the same command and "
+                "--resume"
+            ) from error
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        if (status.st_size, status.st_mtime_ns) == taken[:2]:
+            return
+        now = self._digest(os.path.realpath(path))
+        if now[2] != taken[2]:
+            raise UserError(
+                f"{path}: was changed since the job began; put back what it was, then go on by the "
+                "same command and --resume, or start anew in another --out_dir"
+            )
+        self._taken[name] = now
 
     def save(self) -> None:
         """Writes what is known to the file, if there is one.
@@ -87,36 +123,33 @@ class Digests:
         Raises:
             UserError: it cannot be written.
         """
-        if self._path is not None:
-            write_json(self._path, dict(sorted(self._known.items())))
+        self._known.save()
 
-    def _attempt(self, name: str) -> str | Exception:
+    def _attempt(self, name: str) -> _Taken | Exception:
         """Reading must go on after a bad file, so that all are named at once."""
         try:
             return self._digest(name)
         except UserError as error:
             return error
 
-    def _digest(self, name: str) -> str:
+    def _digest(self, name: str) -> _Taken:
         try:
             with open(name, "rb") as file:
                 before = os.fstat(file.fileno())
-                entry = self._known.get(name)
-                if entry is not None and entry[:2] == [before.st_size, before.st_mtime_ns]:
-                    return entry[2]
+                stamp = (before.st_size, before.st_mtime_ns)
+                known = self._known.get(name, *stamp)
+                if known is not None:
+                    return *stamp, known
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:_LENGTH]
                 after = os.fstat(file.fileno())
         except FileNotFoundError as error:
             raise MissingFileError(f"{name}: no such file") from error
         except OSError as error:
             raise UserError(f"{name}: cannot be read ({error.strerror})") from error
-        stamp = [before.st_size, before.st_mtime_ns]
-        if [after.st_size, after.st_mtime_ns] != stamp:
+        if (after.st_size, after.st_mtime_ns) != stamp:
             raise UserError(f"{name}: was changed while it was read; start again when it is ready")
-        is_text = name.isascii() or name.encode("utf-8", "ignore").decode() == name
-        if is_text and time.time_ns() - before.st_mtime_ns > _FRESH_NS:
-            self._known[name] = [*stamp, digest]
-        return digest
+        self._known.put(name, *stamp, digest)
+        return *stamp, digest
 
 
 def digest_array(array: np.ndarray) -> str:

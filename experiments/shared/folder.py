@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from experiments.shared.errors import UserError
+from experiments.shared.files import FULL, unwritable
 
 LOCK = ".lock"
 """The file in a folder by which a process holds it."""
@@ -24,8 +26,9 @@ def prepare_folder(folder: Path, num_bytes: int) -> None:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
+        way = "make room" if error.errno in FULL else "mend that"
         raise UserError(
-            f"--out_dir={folder}: cannot be written ({error.strerror}); mend that or name another "
+            f"--out_dir={folder}: cannot be written ({error.strerror}); {way} or name another "
             "folder"
         ) from error
     free = shutil.disk_usage(folder).free
@@ -48,7 +51,8 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows: two jobs in one folder are then up to the user
         yield
         return
-    with open(folder / LOCK, "a+", encoding="utf-8") as file:
+    path = folder / LOCK
+    with _opened(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -60,7 +64,17 @@ def locked(folder: Path) -> Iterator[None]:
             ) from error
         except OSError:
             pass  # a network disk that knows no locks: as on Windows
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+        except OSError as error:
+            raise unwritable(path, error) from error
         yield
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return open(path, "a+", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -4,14 +4,17 @@
 only with the first result: an attempt that fails leaves nothing in the way of the next.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from experiments.shared import processes
 from experiments.shared.errors import UserError
 from experiments.shared.files import read_json, write_json
 from experiments.shared.fingerprint import Digests, digest_json, repetition_note
@@ -19,6 +22,7 @@ from experiments.shared.folder import LOCK, locked, prepare_folder
 from experiments.shared.identity import job_identity, refuse_differences
 from experiments.shared.metrics_log import MetricsLog
 from experiments.shared.options import Options, merge, option, to_text
+from experiments.shared.processes import ClusterOptions
 from experiments.shared.run import Run, Trained, train
 
 T = TypeVar("T", bound="JobOptions")
@@ -33,7 +37,7 @@ _CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
-class JobOptions(Options):
+class JobOptions(ClusterOptions):
     """The settings that all jobs have; those of an experiment are a subclass.
 
     Raises:
@@ -140,6 +144,8 @@ class Workspace:
     ) -> dict[str, Any]:
         """Returns a result that is computed once a job, and logged when it is there.
 
+        Of several processes the first one computes it, on devices of its own; the others wait.
+
         Args:
             event: of the line in the log.
             name: of the result.
@@ -148,6 +154,11 @@ class Workspace:
         Returns:
             The result, with its wall-clock "seconds".
         """
+        return processes.on_first(lambda: self._once(event, name, compute))
+
+    def _once(
+        self, event: str, name: str, compute: Callable[[], Mapping[str, Any]]
+    ) -> dict[str, Any]:
         key = digest_json(self.identity)
         for line in reversed(self.log.lines()):
             if (line["event"], line.get("name"), line.get("identity")) == (event, name, key):
@@ -190,22 +201,64 @@ def run_job(
         UserError: the folder is taken, cannot be written, is worked in by another process, or holds
             a job with other settings or other data.
     """
+    processes.initialize(settings)
+    parts = _Parts(load, identify, num_bytes, work)
+    if processes.is_first():
+        text = _run(settings, parts)
+    else:
+        # What it makes besides results is as good as nothing: process 0 has made the same.
+        with (
+            tempfile.TemporaryDirectory(prefix="tempalign-") as scratch,
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+        ):
+            _run(dataclasses.replace(settings, out_dir=scratch), parts)
+        text = ""
+    processes.meet()
+    return text
+
+
+class _Parts(NamedTuple):
+    """What a job is made of, see `run_job`."""
+
+    load: Callable[[Any], Any]
+    identify: Callable[[Any, Any, Digests], Mapping[str, Any]]
+    num_bytes: Callable[[Any, Any], int]
+    work: Callable[[Any, Any, Workspace], str]
+
+
+def _run(settings: JobOptions, parts: _Parts) -> str:
+    """What each process does of a job; the folder of the settings is its own."""
     folder = Path(settings.out_dir)
-    saved = read_job(folder, type(settings))
-    settings = _admitted(settings, saved)
-    _refuse_early(folder)
-    data = load(settings)
+
+    def saved_job() -> dict[str, Any] | None:
+        saved = read_job(folder, type(settings))
+        _refuse_taken(settings, saved)
+        return saved
+
+    saved = processes.on_first(saved_job)
+    if saved is not None:
+        settings = _grown(settings, saved)
+    processes.on_first(lambda: _refuse_early(folder))
+    data = processes.in_each(lambda: parts.load(settings))
     digests = Digests(folder / "digests.json")
-    described = identify(data, settings, digests)
-    prepare_folder(folder, num_bytes(data, settings))
-    with locked(folder):
-        if read_job(folder, type(settings)) != saved:
-            raise UserError(f"--out_dir={folder}: another job has begun there; name another folder")
-        if saved is not None:
-            now = job_identity(settings, described)
-            refuse_differences(job_identity(settings, saved["data"]), now, str(folder))
-        digests.save()
-        return work(data, settings, Workspace(settings, described))
+    described = processes.on_first(lambda: dict(parts.identify(data, settings, digests)))
+    with contextlib.ExitStack() as held:
+
+        def enter() -> None:
+            prepare_folder(folder, parts.num_bytes(data, settings))
+            held.enter_context(locked(folder))
+            if read_job(folder, type(settings)) != saved:
+                raise UserError(
+                    f"--out_dir={folder}: another job has begun there; name another folder"
+                )
+            if saved is not None:
+                now = job_identity(settings, described)
+                refuse_differences(job_identity(settings, saved["data"]), now, str(folder))
+            digests.save()
+
+        processes.on_first(enter)
+        return parts.work(data, settings, Workspace(settings, described))
 
 
 def read_job(out_dir: Path | str, settings_class: type[Options]) -> dict[str, Any] | None:
@@ -238,21 +291,26 @@ def _refuse_early(folder: Path) -> None:
             pass
 
 
-def _admitted(settings: T, saved: Mapping[str, Any] | None) -> T:
-    """Returns the settings of the job; those of a resumed one may have grown."""
+def _refuse_taken(settings: JobOptions, saved: Mapping[str, Any] | None) -> None:
+    """Raises where a job is in the folder that is not gone on with."""
+    if settings.resume:
+        return
     folder = Path(settings.out_dir)
-    if saved is None:
-        if not settings.resume and any((folder / _CHECKPOINTS).glob("*/*")):
-            raise UserError(
-                f"--out_dir={folder}: holds checkpoints; go on with them by --resume, or name "
-                "another folder"
-            )
-        return settings
-    if not settings.resume:
+    if saved is not None:
         raise UserError(
             f"--out_dir={folder}: already holds a job, which is not overwritten; go on with it by "
             "--resume, or name another folder"
         )
+    if any((folder / _CHECKPOINTS).glob("*/*")):
+        raise UserError(
+            f"--out_dir={folder}: holds checkpoints; go on with them by --resume, or name "
+            "another folder"
+        )
+
+
+def _grown(settings: T, saved: Mapping[str, Any]) -> T:
+    """Returns the settings of a job that is resumed, which may have grown."""
+    folder = Path(settings.out_dir)
     former = type(settings).from_json(saved["settings"])
     merged = merge(former, settings, str(folder))
     for field in dataclasses.fields(merged):

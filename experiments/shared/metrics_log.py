@@ -33,7 +33,7 @@ class MetricsLog:
             try:
                 value = json.loads(line)
                 value["event"]
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise UserError(
                     f"{self.path}, line {number}: not a line of this log ({error}); remove it, or "
                     "move the file away: finished runs are then read from their checkpoints"

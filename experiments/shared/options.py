@@ -174,7 +174,11 @@ def parse(settings_class: type[S], argv: Sequence[str]) -> S:
         _, *rest = values([argv[0], *_in_present_words(settings_class, values, arguments)])
     except flags.Error as error:
         raise UserError(str(error).removeprefix("flag ").removeprefix("ERROR:: ")) from error
-    except UnicodeDecodeError as error:
+    except RecursionError as error:  # of absl, which looks for flags of similar names
+        longest = max(argv[1:], key=len)
+        named = longest if len(longest) <= 50 else f"{longest[:50]}..."
+        raise UserError(f"{named}: no flag has so long a name") from error
+    except ValueError as error:  # its bytes are no UTF-8, or name a file that can be none
         named = " ".join(part for part in argv[1:] if "flagfile" in part)
         raise UserError(f"{named}: not a text file ({error})") from error
     if rest:
@@ -322,6 +326,8 @@ class _Parser(flags.ArgumentParser):
         except (ValueError, OverflowError):
             return False
         above = self._field.metadata["above"]
+        if isinstance(item, str) and "\0" in item:  # no file can be called so
+            return False
         is_number = self.kind is not float or math.isfinite(item)
         is_named = item != "" or not self._must_be_named
         return is_number and is_named and (above is None or item > above)

@@ -1,6 +1,6 @@
 """`--predict`: the newest checkpoint of a run, what to use it on, and where the answers go."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from experiments.shared.checkpoints import Arrays, Checkpoints
-from experiments.shared.csv_index import read_rows
+from experiments.shared.csv_index import Inside, read_rows
 from experiments.shared.errors import MissingFileError, UserError
 from experiments.shared.files import unused, write_csv
-from experiments.shared.job import JobOptions, read_job
+from experiments.shared.job import SETTINGS_FILE, JobOptions, read_job
 from experiments.shared.tables import Table
 
 T = TypeVar("T", bound=JobOptions)
@@ -45,6 +45,24 @@ class OpenRun(Generic[T]):
     def about(self) -> str:
         """Says which it is."""
         return f"by {self.method} seed {self.seed}, epoch {self.step}"
+
+    def refuse_unnamed(self, what: str, needed: Sequence[str]) -> None:
+        """Raises where files or code that the run was made with are not named once more.
+
+        A run folder may come from anyone: what it says is neither run nor opened.
+
+        Args:
+            what: of the run is made of them.
+            needed: the flags that the command line lacks.
+
+        Raises:
+            UserError: there are some.
+        """
+        if needed:
+            raise UserError(
+                f"--out_dir={self.folder}: its {what} is made of a file or code that a run folder "
+                f"cannot ask for; where you trust it, add {' '.join(needed)} to the command line"
+            )
 
 
 def open_run(
@@ -97,7 +115,23 @@ def open_run(
     if found is None:
         raise MissingFileError(f"{where}: holds no complete checkpoint yet")
     step, arrays, _ = found
-    return OpenRun(settings, job["data"], method, seed, step, arrays, folder)
+    data = _Saved(job["data"], f"{folder / SETTINGS_FILE}: of its data it does not say")
+    names = data.get("class_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{folder / SETTINGS_FILE}: its class_names are not names")
+    arrays = _Saved(arrays, f"the checkpoint {where / str(step)} is of another model: it has no")
+    return OpenRun(settings, data, method, seed, step, arrays, folder)
+
+
+class _Saved(dict[str, Any]):
+    """What was read of a run folder: that something is not there is no fault of ours."""
+
+    def __init__(self, values: Mapping[str, Any], lacks: str) -> None:
+        super().__init__(values)
+        self._lacks = lacks
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(f"{self._lacks} {name}")
 
 
 def _checkpoints(folder: Path, name: str) -> Path:
@@ -111,18 +145,19 @@ def predict_inputs(
 
     Args:
         request: `predict` is a file, a folder (all its files, its subfolders' too), or a CSV file
-            with the column path, relative to it, and optionally id. Those paths lead out of its
-            folder only with `outside_paths`.
+            with the column path, relative to it, and optionally id. Those paths, and links in a
+            folder, lead out of it only with `outside_paths`.
         suffixes: of the files to take from a folder, such as ".npy".
         folders: whether a row of the CSV file may name a folder.
 
     Raises:
         MissingFileError: it is not there, or a folder without such files.
-        UserError: a CSV file that cannot be used; lists what is wrong by lines.
+        UserError: a CSV file that cannot be used, or a link that leads out of the folder; lists
+            what is wrong.
     """
     path = Path(request.predict)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        files = Inside(path, request.outside_paths).found(suffixes)
         if not files:
             raise MissingFileError(f"--predict={path}: holds no file {' or '.join(suffixes)}")
         return [(file.relative_to(path).as_posix(), file) for file in files]

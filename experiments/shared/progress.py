@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Sized
+from time import monotonic
 from typing import Any
 
 from tqdm import tqdm
+
+from experiments.shared import processes
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -16,7 +19,7 @@ def progress(
     desc: str = "",
     unit: str = "it",
 ) -> tqdm:
-    """Returns a tqdm display over `iterable`, on stderr.
+    """Returns a tqdm display over `iterable`, on stderr; of several processes the first one shows.
 
     Args:
         iterable: what to go through; None for a display that the caller moves with `update`.
@@ -24,10 +27,14 @@ def progress(
         desc: short text before the numbers.
         unit: what is counted; the display shows its rate.
     """
+    if not processes.is_first():
+        return tqdm(iterable, total=total, disable=True)
     if sys.stderr.isatty():
-        return tqdm(
-            iterable, total=total, desc=desc, unit=unit, leave=False, dynamic_ncols=True,
-            mininterval=0.2,
+        return _steady(
+            tqdm(
+                iterable, total=total, desc=desc, unit=unit, leave=False, dynamic_ncols=True,
+                mininterval=0.2,
+            )
         )  # fmt: skip
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
@@ -37,11 +44,20 @@ def progress(
     else:
         form += "{percentage:.0f} %, {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, "
         form += "{remaining} left{postfix}"
-    return _Lines(
-        iterable, total=total, desc=desc, unit=f" {unit.strip()}", leave=False, file=sys.stderr,
-        mininterval=SECONDS_BETWEEN_LINES, maxinterval=SECONDS_BETWEEN_LINES, miniters=1,
-        bar_format=form,
+    return _steady(
+        _Lines(
+            iterable, total=total, desc=desc, unit=f" {unit.strip()}", leave=False, file=sys.stderr,
+            mininterval=SECONDS_BETWEEN_LINES, maxinterval=SECONDS_BETWEEN_LINES, miniters=1,
+            bar_format=form,
+        )
     )  # fmt: skip
+
+
+def _steady(display: tqdm) -> tqdm:
+    """Lets a display go by a clock that nobody sets: put back, tqdm's own would stop it."""
+    display._time = monotonic
+    display.start_t = display.last_print_t = monotonic()
+    return display
 
 
 class _Lines(tqdm):

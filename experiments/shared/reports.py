@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.shared import processes
 from experiments.shared.files import write_json, write_text
 from experiments.shared.options import Options, to_text
 from experiments.shared.pictures import Drawing, Drawn, draw
@@ -51,7 +52,8 @@ class Report:
     def write(self, folder: Path) -> str:
         """Writes report.json and report.md, then the pictures, then the reports with them.
 
-        Whatever happens to a picture, the results are on disk by then.
+        Whatever happens to a picture, the results are on disk by then. Of several processes the
+        first one does this.
 
         Returns:
             The report in plain text, for a terminal.
@@ -59,6 +61,8 @@ class Report:
         Raises:
             UserError: the folder cannot be written to. Reports of an earlier job are then unharmed.
         """
+        if not processes.is_first():
+            return ""
         facts = {**self.facts, **_trained_on(self.sessions), **_written_on()}
         drawn = _NO_PICTURES
         self._write(folder, facts, drawn)
@@ -148,8 +152,9 @@ def _machine(session: Mapping[str, Any]) -> str:
     versions = ", ".join(
         f"{name} {session.get(name, '?')}" for name in ("tempalign", "jax", "flax", "numpy")
     )
+    several = f" in {session['processes']} processes" if "processes" in session else ""
     return (
-        f"{session.get('devices', '?')} x {session.get('device', '?')}, "
+        f"{session.get('devices', '?')} x {session.get('device', '?')}{several}, "
         f"{session.get('cores', '?')} CPU cores, {session.get('platform', '?')}; {versions}, "
         f"Python {session.get('python', '?')}"
     )

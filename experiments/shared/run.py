@@ -2,11 +2,12 @@
 
 import abc
 import contextlib
+import functools
 import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,8 +17,10 @@ import jax
 import numpy as np
 
 import tempalign
+from experiments.shared import processes
 from experiments.shared.checkpoints import Checkpoints, fill, named_leaves
 from experiments.shared.errors import UserError
+from experiments.shared.finite import refuse_names
 from experiments.shared.identity import refuse_differences
 from experiments.shared.interrupts import held
 from experiments.shared.metrics_log import MetricsLog
@@ -27,6 +30,8 @@ S = TypeVar("S")
 Entry = dict[str, Any]
 Advance = Callable[[int], None]
 
+# Nothing of it is used: what reads and writes checkpoints is called in process 0.
+_NO_CHECKPOINTS: Any = contextlib.nullcontext()
 _NOT_SHOWN = ("epoch", "seconds", "learning_rate")
 
 
@@ -127,21 +132,31 @@ def train(
         UserError: numbers that are not finite, a checkpoint of another job or another model or of
             more epochs, or one that cannot be read or written.
     """
-    history: list[Entry] = []
-    sessions: list[dict[str, Any]] = []
-    with Checkpoints(folder, keep=keep) as checkpoints:
-        found = checkpoints.newest()
-        began = time.monotonic()
-        if found is None:
-            state = jax.tree.map(np.asarray, run.start())
-        else:
+    # Process 0 alone has checkpoints; those of the others wait for it.
+    with Checkpoints(folder, keep=keep) if processes.is_first() else _NO_CHECKPOINTS as checkpoints:
+        read: list[S] = []
+
+        def newest() -> dict[str, Any]:
+            found = checkpoints.newest()
+            if found is None:
+                return {}
             step, arrays, record = found
             where = str(folder / str(step))
             # One of before identities were recorded has none, and differs from every other.
             refuse_differences(record.get("identity", {}), identity, where)
-            state = fill(run.like(), arrays, where)
-            history, sessions = record["history"], record["sessions"]
+            read.append(fill(run.like(), arrays, where))
+            return {name: record[name] for name in ("history", "sessions")}
+
+        record = processes.on_first(newest)
+        history: list[Entry] = record.get("history", [])
+        sessions: list[dict[str, Any]] = record.get("sessions", [])
+        began = time.monotonic()
+        if not record:
+            state = processes.to_host(run.start())
+        else:
+            state = processes.from_first(read.pop() if read else run.like())
         done = len(history)
+        processes.on_first(lambda: _log_what_a_kill_left_out(run, log, history))
         if done > epochs:
             raise UserError(
                 f"--epochs={epochs}: {run.name} has {done} already, and the results of fewer are "
@@ -149,13 +164,16 @@ def train(
             )
         if done == epochs:
             return Trained(run.name, state, history, sessions)
-        checkpoints.set_aside(done)
+        processes.on_first(lambda: checkpoints.set_aside(done))
         log.write("run_start", **run.about, epochs_done=done)
         sessions = [*sessions, {"epochs": [done + 1, done], "seconds": 0.0, **surroundings()}]
-        with contextlib.closing(_Display(run, epochs, done)) as display:
+        with (
+            _saying_how_far(run.name, epochs, checkpoints),
+            contextlib.closing(_Display(run, epochs, done)) as display,
+        ):
             for number in range(done + 1, epochs + 1):
                 state, entry = run.epoch(state, number, display.advance)
-                state = jax.tree.map(np.asarray, state)
+                state = processes.to_host(state)
                 _check_finite(run.name, number, state, entry)
                 now = time.monotonic()
                 entry = {"epoch": number, **entry, "seconds": now - began}
@@ -167,15 +185,55 @@ def train(
                 }
                 began = now
                 record = {"identity": dict(identity), "history": history, "sessions": sessions}
-                claim()
-                with held():
-                    checkpoints.save(number, state, record)
-                    log.write("epoch", **run.about, **entry)
+                save = functools.partial(_save, checkpoints, state, record, log, run, claim)
+                processes.on_first(save)
                 display.end_epoch(entry)
         trained = Trained(run.name, state, history, sessions)
         log.write("run_end", **run.about, seconds=trained.seconds)
         display.say(trained)
     return trained
+
+
+def _save(
+    checkpoints: Checkpoints,
+    state: Any,
+    record: Mapping[str, Any],
+    log: MetricsLog,
+    run: Run,
+    claim: Callable[[], None],
+) -> None:
+    """Writes what an epoch came to: the checkpoint, then its line in the log."""
+    claim()
+    entry = record["history"][-1]
+    with held():
+        checkpoints.save(entry["epoch"], state, record)
+        log.write("epoch", **run.about, **entry)
+
+
+def _log_what_a_kill_left_out(run: Run, log: MetricsLog, history: list[Entry]) -> None:
+    """Writes the line of the last epoch, where a kill or a full disk came after its checkpoint."""
+    entry = {**run.about, **(history[-1] if history else {})}
+    if history and not any(
+        line["event"] == "epoch" and entry.items() <= line.items() for line in log.lines()
+    ):
+        log.write("epoch", **entry)
+
+
+@contextlib.contextmanager
+def _saying_how_far(name: str, epochs: int, checkpoints: Checkpoints | None) -> Iterator[None]:
+    """Notes at Ctrl-C and SIGTERM how far the run is saved, for the last line on the screen."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if checkpoints is None:  # process 0 says it
+            raise
+        saved = max(checkpoints.steps(), default=0)
+        error.add_note(
+            f"{name} is saved up to epoch {saved} of {epochs}"
+            if saved
+            else f"{name} has no epoch of {epochs} that is saved yet"
+        )
+        raise
 
 
 def surroundings() -> dict[str, Any]:
@@ -191,6 +249,7 @@ def surroundings() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "devices": len(devices),
         "device": devices[0].device_kind,
+        **({"processes": processes.count()} if processes.count() > 1 else {}),
     }
 
 
@@ -199,12 +258,7 @@ def _check_finite(name: str, number: int, state: Any, entry: Entry) -> None:
     wrong = [key for key, value in entry.items() if not all(map(_finite, jax.tree.leaves(value)))]
     wrong += [key for key, leaf in named_leaves(state).items() if not _finite(leaf)]
     if wrong:
-        raise UserError(
-            f"{name}: after epoch {number} these are not finite: {', '.join(wrong[:5])}"
-            f"{', ...' if len(wrong) > 5 else ''}. Nothing of that epoch was saved, and --resume "
-            "would take the same steps again: start anew with a smaller --learning_rate, in "
-            "another --out_dir."
-        )
+        refuse_names(name, number, wrong)
 
 
 def _finite(value: Any) -> bool:

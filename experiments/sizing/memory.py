@@ -7,10 +7,11 @@ upper bound, between 1 and 2 times what the compiler plans for an H200.
 
 import numpy as np
 
+from experiments.shared.finite import STEPS_AHEAD
 from experiments.sizing.settings import Settings
 from tempalign.kernels.gpu import path_sums, specs, weighted_cost
 
-BATCHES_AT_ONCE = 5
+BATCHES_AT_ONCE = STEPS_AHEAD + 1
 """On a device: the one that is computed with, and those that the host is ahead."""
 
 _FLOAT = 4

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from experiments.time_layer.reading import digests_of, in_channels, read_video, 
 from experiments.time_layer.settings import Settings
 
 INDEX = "videos.csv"
+_FILLER = -1
 
 
 class Batch(NamedTuple):
@@ -55,6 +56,7 @@ class Split:
         videos: uint8 ``[N, S, H, W, channels]``, or None.
         paths: of the files, or empty.
         settings: how files are decoded.
+        known: digests of files, once they were taken: one that is read must still be the same.
     """
 
     ids: tuple[str, ...]
@@ -63,20 +65,27 @@ class Split:
     videos: np.ndarray | None
     paths: tuple[Path, ...]
     settings: Settings
+    known: Digests = field(default_factory=Digests)
 
     def __len__(self) -> int:
         """The number of videos."""
         return len(self.labels)
 
+    def digests(self, known: Digests) -> list[str]:
+        """Digests of the files; from then on, reading one that was changed is an error."""
+        object.__setattr__(self, "known", known)
+        return digests_of(self.paths, known)
+
     def read(self, row: int) -> np.ndarray:
         """Returns one video ``[T, H, W, channels]`` with T at most `source_frames`.
 
         Raises:
-            UserError: it does not decode, or has fewer frames than `min_frames`.
+            UserError: it does not decode, has fewer frames than `min_frames`, or was changed.
         """
         if self.videos is not None:
             return self.videos[row]
-        return read_video(self.paths[row], self.settings)
+        with self.known.checked(self.paths[row]):
+            return read_video(self.paths[row], self.settings)
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ def identity(dataset: VideoDataset, digests: Digests) -> dict[str, Any]:
     """
     if not dataset.made_of:
         parts = {
-            name: Content(split.ids, split.labels, digests_of(split.paths, digests))
+            name: Content(split.ids, split.labels, split.digests(digests))
             for name, split in dataset.splits.items()
         }
         return dataset_identity(parts, dataset.class_names)
@@ -146,7 +155,15 @@ def identity(dataset: VideoDataset, digests: Digests) -> dict[str, Any]:
 
 
 def batches(
-    split: Split, batch_size: int, *, seed: int | None, epoch: int = 0, num_threads: int = 0
+    split: Split,
+    batch_size: int,
+    *,
+    seed: int | None,
+    epoch: int = 0,
+    num_threads: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    filled: int = 0,
 ) -> Generator[Batch, None, None]:
     """Goes through a split once, in batches of one size.
 
@@ -157,18 +174,32 @@ def batches(
         epoch: the order is another one for each (seed, epoch).
         num_threads: how many videos are read at the same time, up to a batch ahead; 0 reads in the
             caller's thread.
+        process_index: of the processes that share the epoch, the one that asks.
+        process_count: how many share it. Each gets its part of the rows of every batch, the first
+            process the first ones.
+        filled: rows that filler makes of each batch, so that devices can divide it; 0: none are
+            added.
 
     Returns:
         A generator of `Batch`.
     """
+    size = filled or batch_size
     order = np.arange(len(split))
     if seed is not None:
         order = np.random.default_rng([seed, epoch]).permutation(order)
-    videos = grain.MapDataset.source(order).map(lambda row: (row, split.read(row)))
-    ahead = max(num_threads, batch_size) if num_threads else 0
+    own = np.full((-(-len(order) // batch_size), batch_size), _FILLER)
+    own.reshape(-1)[: len(order)] = order
+    own = np.pad(own, ((0, 0), (0, size - batch_size)), constant_values=_FILLER)
+    own = np.split(own, process_count, axis=1)[process_index]
+
+    def read_row(row: int) -> tuple[int, np.ndarray | None]:
+        return row, None if row == _FILLER else split.read(row)
+
+    videos = grain.MapDataset.source(own.reshape(-1)).map(read_row)
+    ahead = max(num_threads, own.shape[1]) if num_threads else 0
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=ahead)
     read = videos.to_iter_dataset(options)
-    iterator = iter(read.batch(batch_size, batch_fn=partial(_batch, split, batch_size)))
+    iterator = iter(read.batch(own.shape[1], batch_fn=partial(_batch, split)))
     try:
         yield from iterator
     finally:
@@ -192,16 +223,21 @@ def check_readable(dataset: VideoDataset) -> None:
     raise_all(errors, dataset.name)
 
 
-def _batch(split: Split, batch_size: int, read: Sequence[tuple[int, np.ndarray]]) -> Batch:
-    settings = split.settings
-    shape = (batch_size, settings.source_frames, *settings.size, settings.channels)
+def _batch(split: Split, read: Sequence[tuple[int, np.ndarray | None]]) -> Batch:
+    settings, size = split.settings, len(read)
+    shape = (size, settings.source_frames, *settings.size, settings.channels)
     dtype = np.uint16 if settings.limits else np.uint8
-    videos, lengths = np.zeros(shape, dtype), np.ones(batch_size, np.int32)
-    for index, (_, video) in enumerate(read):
-        videos[index, : len(video)], lengths[index] = video, len(video)
-    filler = (0, batch_size - len(read))
-    labels = np.pad(split.labels[[row for row, _ in read]], filler)
-    return Batch(videos, lengths, labels, np.pad(np.ones(len(read), np.float32), filler))
+    videos, lengths, labels = (
+        np.zeros(shape, dtype),
+        np.ones(size, np.int32),
+        np.zeros(size, np.int32),
+    )
+    valid = np.zeros(size, np.float32)
+    for index, (row, video) in enumerate(read):
+        if video is not None:
+            videos[index, : len(video)], lengths[index] = video, len(video)
+            labels[index], valid[index] = split.labels[row], 1
+    return Batch(videos, lengths, labels, valid)
 
 
 def _attempt(path: Path, settings: Settings) -> Exception | None:

@@ -6,21 +6,22 @@ import jax
 import numpy as np
 
 from experiments.shared.checkpoints import fill
-from experiments.shared.prediction import open_run, say_classes
+from experiments.shared.prediction import OpenRun, open_run, say_classes
 from experiments.shared.progress import progress
 from experiments.time_layer.dataset import Batch
 from experiments.time_layer.reading import read_video, videos_to_predict
 from experiments.time_layer.settings import Settings
 from experiments.time_layer.training import make_spec, methods, run_name, score_step
+from experiments.vision.trunks import RANDOM
 
 
 def predict(request: Settings) -> str:
     """Classifies what `request.predict` names with a run in `request.out_dir`.
 
     Args:
-        request: also says which run, with `predict_method` and `predict_seed`; and with `weights`
-            where those lie now that a MODULE:FACTORY reads to know its own shape. All others are in
-            the checkpoint.
+        request: also says which run, with `predict_method` and `predict_seed`. Of a run whose
+            `model` is a MODULE:FACTORY it names that once more, and with `weights` where those lie
+            now that the factory reads to know its own shape. All others are in the checkpoint.
 
     Returns:
         What to print: the most probable classes of one video; of several, the most probable one of
@@ -34,7 +35,7 @@ def predict(request: Settings) -> str:
         methods=lambda settings: [method.key for method in methods(settings)],
         run_name=run_name,
     )
-    settings = replace(run.settings, weights=request.weights or run.settings.weights)
+    settings = _trusted(request, run)
     chosen = next(one for one in methods(run.settings) if one.key == run.method)
     spec, *parts = make_spec(settings, chosen, len(run.data["class_names"]), shapes_only=True)
     where = f"{run.folder}, {run.method} seed {run.seed}"
@@ -54,3 +55,19 @@ def predict(request: Settings) -> str:
         ids.append(name)
         scores.append(np.asarray(score_step(spec, params, frozen, batch))[0])
     return say_classes(run, ids, np.asarray(jax.nn.softmax(np.stack(scores))), about)
+
+
+def _trusted(request: Settings, run: OpenRun[Settings]) -> Settings:
+    """The settings of a run; what is code or a file for that code, the command line names too.
+
+    Raises:
+        UserError: it does not.
+    """
+    settings, needed = run.settings, []
+    if ":" in settings.model:
+        if request.model != settings.model:
+            needed.append(f"--model={settings.model}")
+        if settings.weights not in ("", RANDOM) and not request.weights:
+            needed.append(f"--weights={settings.weights}")
+    run.refuse_unnamed("model", needed)
+    return replace(settings, weights=request.weights or settings.weights)

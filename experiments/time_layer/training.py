@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -11,7 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding
 
+from experiments.shared import devices
+from experiments.shared.devices import ROWS, WHOLE
+from experiments.shared.finite import refuse_batch
 from experiments.shared.optimizers import adamw
 from experiments.shared.run import Advance, Entry, Run, Trained
 from experiments.time_layer.dataset import Batch, Split, VideoDataset, batches
@@ -132,6 +136,7 @@ class StepSpec:
     weight_decay: float
     warmup_steps: int
     total_steps: int
+    mesh: Mesh | None = None
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -159,15 +164,24 @@ def train_step(spec: StepSpec, state: TrainState, batch: Batch) -> tuple[TrainSt
     Returns:
         (state, [sum of the losses, number of videos that were right, number of videos]).
     """
+    mesh = spec.mesh
 
-    def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
-        scores = spec.scores(params, state.frozen, batch)
-        losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch.labels)
-        right = scores.argmax(-1) == batch.labels
-        loss, count = (losses * batch.valid).sum(), batch.valid.sum()
-        return loss / count, jnp.stack([loss, jnp.where(right, batch.valid, 0).sum(), count])
+    def gradients_and_sums(params: Any, frozen: Any, batch: Batch) -> tuple[Any, jax.Array]:
+        count = devices.sum_over(mesh, batch.valid.sum())
 
-    (_, sums), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
+            scores = spec.scores(params, frozen, batch)
+            losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch.labels)
+            right = scores.argmax(-1) == batch.labels
+            loss = (losses * batch.valid).sum()
+            return loss / count, jnp.stack([loss, jnp.where(right, batch.valid, 0).sum()])
+
+        (_, sums), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+        loss, right = devices.sum_over(mesh, sums)
+        return gradients, jnp.stack([loss, right, count])
+
+    step = devices.over(mesh, gradients_and_sums, (WHOLE, WHOLE, ROWS), (WHOLE, WHOLE))
+    gradients, sums = step(state.params, state.frozen, batch)
     updates, optimizer = spec.optimizer.update(gradients, state.optimizer, state.params)
     if spec.trunk_rate is not None:
         updates = _slowed(updates, spec.trunk_rate)
@@ -188,7 +202,8 @@ def _slowed(updates: Any, share: float) -> Any:
 @functools.partial(jax.jit, static_argnames="spec")
 def score_step(spec: StepSpec, params: Any, frozen: Any, batch: Batch) -> jax.Array:
     """Returns the scores ``[B, C]`` of a batch."""
-    return spec.scores(params, frozen, batch)
+    scores = devices.over(spec.mesh, spec.scores, (WHOLE, WHOLE, ROWS), ROWS)
+    return devices.everywhere(spec.mesh, scores(params, frozen, batch))
 
 
 class TimeLayerRun(Run[Snapshot]):
@@ -225,20 +240,18 @@ class TimeLayerRun(Run[Snapshot]):
     def epoch(self, state: Snapshot, number: int, advance: Advance) -> tuple[Snapshot, Entry]:
         """Trains one epoch, then evaluates."""
         settings, dataset = self._settings, self._dataset
-        training = jax.tree.map(jnp.array, state.state)  # a step reuses the buffers it is given
+        mesh = self._spec.mesh
+        training = devices.copied(mesh, state.state)
         sums, ticks = np.zeros(3), list[float]()
-        reading = batches(
-            dataset.train,
-            settings.batch_size,
-            seed=self._seed,
-            epoch=number,
-            num_threads=settings.num_threads,
-        )
-        for batch in reading:
+        for read in self._batches(dataset.train, seed=self._seed, epoch=number):
+            batch = devices.place_rows(mesh, read)
             if not ticks:
                 step, temp_bytes = _compiled(self._spec, _shapes(training), _shapes(batch))
             training, of_batch = step(training, batch)
             sums += np.asarray(of_batch, np.float64)
+            if not np.isfinite(sums[0]):
+                count = -(-len(dataset.train) // settings.batch_size)
+                refuse_batch(self.name, number, len(ticks) + 1, count)
             ticks.append(time.monotonic())
             advance(settings.batch_size)
         loss, right, valid = sums.tolist()
@@ -255,14 +268,27 @@ class TimeLayerRun(Run[Snapshot]):
 
     def _predict(self, state: TrainState, split: Split, advance: Advance) -> np.ndarray:
         """The predicted classes of a split, int32 ``[N]``."""
-        settings, parts = self._settings, []
-        for batch in batches(
-            split, settings.batch_size, seed=None, num_threads=settings.num_threads
-        ):
-            scores = score_step(self._spec, state.params, state.frozen, batch)
-            parts.append(np.asarray(scores.argmax(-1)))
-            advance(settings.batch_size)
+        size, parts = self._settings.batch_size, []
+        for batch in self._batches(split, seed=None):
+            placed = devices.place_rows(self._spec.mesh, batch)
+            scores = np.asarray(score_step(self._spec, state.params, state.frozen, placed))
+            parts.append(scores[:size].argmax(-1))
+            advance(size)
         return np.concatenate(parts)[: len(split)].astype(np.int32)
+
+    def _batches(self, split: Split, *, seed: int | None, epoch: int = 0) -> Iterator[Batch]:
+        """This process's part of the batches of a split."""
+        process_index, process_count = devices.share(self._spec.mesh)
+        return batches(
+            split,
+            self._settings.batch_size,
+            seed=seed,
+            epoch=epoch,
+            num_threads=self._settings.num_threads,
+            process_index=process_index,
+            process_count=process_count,
+            filled=devices.filled(self._spec.mesh, self._settings.batch_size),
+        )
 
 
 def by_method(results: Sequence[RunResult]) -> Groups:
@@ -338,6 +364,7 @@ def make_spec(
         settings.weight_decay,
         int(settings.warmup * total_steps),
         total_steps,
+        None if shapes_only else devices.mesh_of(),
     )
     return spec, params, frozen
 
@@ -358,7 +385,13 @@ def count(params: Any) -> int:
 
 def _shapes(tree: Any) -> _Shapes:
     leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        placed = getattr(leaf, "sharding", None)
+        where = placed if isinstance(placed, NamedSharding) else None
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    return structure, tuple(map(shape, leaves))
 
 
 @functools.lru_cache(maxsize=32)

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 from experiments.shared.errors import UserError, raise_all
 from experiments.shared.fingerprint import Content, Digests
 from experiments.shared.progress import progress
+from experiments.shared.remembered import Remembered
 from experiments.shared.scaling import Scaling
 from experiments.tse.sources import ArraySource, TseSource
 
@@ -145,6 +146,11 @@ class TseDataset:
         """Frames of the longest sequence of all splits."""
         return int(max(split.lengths.max() for split in self.splits.values()))
 
+    def remember(self, known: Remembered) -> None:
+        """Notes what the next start need not read or check again, see `TseSource.remember`."""
+        for split in self.splits.values():
+            split.source.remember(known)
+
     def contents(self, known: Digests) -> dict[str, Content]:
         """Returns what each split holds, for `experiments.shared.fingerprint.dataset_identity`."""
         return {name: split.content(known) for name, split in self.splits.items()}
@@ -152,6 +158,8 @@ class TseDataset:
 
 def check_finite(split: TseSplit, *, num_threads: int = 4, desc: str = "checking data") -> None:
     """Reads every sequence of a split once, so that a bad file is known before training.
+
+    Those that the source knows to be sound are not read again.
 
     Args:
         split: what to read.
@@ -164,13 +172,14 @@ def check_finite(split: TseSplit, *, num_threads: int = 4, desc: str = "checking
 
     def problem(index: int) -> Exception | None:
         try:
-            split.source[index]
+            split.source.check(index)
         except (ValueError, OSError) as error:
             return error
         return None
 
+    left = split.source.unchecked().tolist()
     with ThreadPoolExecutor(num_threads) as pool:
-        found = progress(pool.map(problem, range(len(split))), total=len(split), desc=desc)
+        found = progress(pool.map(problem, left), total=len(left), desc=desc)
         raise_all([error for error in found if error is not None], "bad sequences")
 
 
@@ -192,8 +201,7 @@ def to_padded(
     chosen = np.arange(len(split)) if indices is None else np.asarray(indices, np.intp)
     lengths = split.lengths[chosen]
     x = np.zeros((len(chosen), lengths.max(initial=0), split.source.num_features), dtype)
-    for row, index in enumerate(chosen):
-        x[row, : lengths[row]] = split.source[int(index)]
+    split.source.fill(chosen.tolist(), x)
     return x, lengths
 
 

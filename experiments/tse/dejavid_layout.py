@@ -23,13 +23,8 @@ from experiments.shared.labels import lonely_classes
 from experiments.shared.progress import progress
 from experiments.tse.dataset import TseDataset, TseSplit
 from experiments.tse.plain_pickle import load_plain_pickle
-from experiments.tse.sources import (
-    FileSource,
-    TseFile,
-    check_tse_header,
-    common_num_features,
-    conversion_note,
-)
+from experiments.tse.sources import check_tse_header, common_num_features
+from experiments.tse.stored import FileSource, TseFile, conversion_note
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
 
 _SPLITS = ("train", "val", "test")

@@ -6,37 +6,36 @@ on; without `test` they are what is evaluated on. Each file is an array `[T, N_f
 point; T may vary, and what is wider than float32 is read as float32. Labels are names; where all
 are integers they are ordered by value. An optional `classes.txt` holds one class name on each line:
 the order of the classes, and the names of labels 0, 1, ....
+
+A store (`store_format`), which is the same in few files, is opened in its place.
 """
 
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from experiments.shared.csv_index import Row, evaluated_split, read_rows
+from experiments.shared.csv_index import Row, read_rows
 from experiments.shared.errors import MissingFileError, UserError, raise_all
-from experiments.shared.labels import lonely_classes, number_labels, read_classes
+from experiments.shared.labels import number_labels, read_classes
 from experiments.shared.progress import progress
+from experiments.shared.remembered import Remembered
+from experiments.tse import store
 from experiments.tse.dataset import TseDataset, TseSplit
-from experiments.tse.npy_file import npy_header, read_npy
-from experiments.tse.sources import (
-    FileSource,
-    TseFile,
-    check_tse_header,
-    common_num_features,
-    conversion_note,
-)
+from experiments.tse.npy_file import open_npy
+from experiments.tse.rows import Rows
+from experiments.tse.sources import common_num_features
+from experiments.tse.stored import FileSource, TseFile, conversion_note
 
 _COLUMNS = ("id", "path", "label", "split")
 
 
-def load(data_dir: Path | str, *, outside_paths: bool = False) -> TseDataset:
+def load(
+    data_dir: Path | str, *, outside_paths: bool = False, known: Remembered | None = None
+) -> TseDataset:
     """Opens a folder with `index.csv`, reading the headers of its files, not their numbers.
 
     Args:
         data_dir: the folder.
         outside_paths: paths in the index may lead out of it.
+        known: headers that need not be read again, see `TseDataset.remember`.
 
     Returns:
         The data set, named as the folder; the splits are in the order of the index.
@@ -46,59 +45,27 @@ def load(data_dir: Path | str, *, outside_paths: bool = False) -> TseDataset:
         UserError: anything else that is wrong with the index, the labels, a header, or the size of
             a file; each message names the line, id or file, and up to five are listed.
     """
-    rows = load_rows(data_dir, outside_paths=outside_paths)
-    samples, splits = rows.samples, np.array(rows.splits)
-
-    def split(name: str) -> TseSplit:
-        chosen = np.flatnonzero(splits == name)
-        source = FileSource([rows.files[i] for i in chosen])
-        ids = tuple(samples.ids[i] for i in chosen)
-        return TseSplit(ids, samples.labels[chosen], source.lengths, source)
-
-    test_name = evaluated_split(rows.splits)
-    val = split("val") if test_name == "test" and "val" in rows.splits else None
-    train = split("train")
-    notes = [f"evaluated on the rows of index.csv with split '{test_name}'", rows.note]
-    if val is not None:
-        notes[0] += "; those with split 'val' are what the best epoch is picked on"
-    dataset = TseDataset(
-        name=Path(data_dir).resolve().name,
-        train=train,
-        test=split(test_name),
-        class_names=rows.class_names,
-        num_features=samples.source.num_features,
-        note="; ".join(filter(None, [*notes, lonely_classes(train.labels, rows.class_names)])),
-        val=val,
-    )
-    return dataset
+    rows = load_rows(data_dir, outside_paths=outside_paths, known=known)
+    return rows.to_dataset(Path(data_dir).resolve().name)
 
 
-class Rows(NamedTuple):
-    """Every row of an `index.csv`, whatever its split.
-
-    Attributes:
-        samples: in the order of the index.
-        class_names: by label.
-        splits: of each sample, "train", "val" or "test".
-        files: of each sample.
-        note: what a report must say on how the files are read; or empty.
-    """
-
-    samples: TseSplit
-    class_names: tuple[str, ...]
-    splits: tuple[str, ...]
-    files: list[TseFile]
-    note: str
-
-
-def load_rows(data_dir: Path | str, *, outside_paths: bool = False) -> Rows:
-    """Opens a folder with `index.csv` as `load` does, without dividing it; raises the same."""
+def load_rows(
+    data_dir: Path | str, *, outside_paths: bool = False, known: Remembered | None = None
+) -> Rows:
+    """Opens a folder as `load` does, without dividing it; raises the same."""
     data_dir = Path(data_dir)
+    if store.is_store(data_dir):
+        return store.load_rows(data_dir, known=known)
     index = data_dir / "index.csv"
     if not index.is_file():
         raise MissingFileError(f"{index}: no such file; data_dir must hold an index.csv")
     rows = read_rows(
-        index, required=_COLUMNS, unique="id", files="path", outside_paths=outside_paths
+        index,
+        required=_COLUMNS,
+        unique="id",
+        files="path",
+        must_exist=False,  # opening them tells
+        outside_paths=outside_paths,
     )
     classes = data_dir / "classes.txt"
     class_names, labels = number_labels(
@@ -107,27 +74,25 @@ def load_rows(data_dir: Path | str, *, outside_paths: bool = False) -> Rows:
         places=[row.where for row in rows],
         what=str(index),
     )
-    files = _open_files(rows, index)
+    files = _open_files(rows, index, known or Remembered())
     common_num_features([(file.name, file.num_features) for file in files])
     source = FileSource(files)
     samples = TseSplit(tuple(row["id"] for row in rows), labels, source.lengths, source)
     splits = tuple(row["split"] for row in rows)
-    return Rows(samples, class_names, splits, files, conversion_note(files))
+    return Rows(samples, class_names, splits, conversion_note(files), index.name)
 
 
-def _open_files(rows: list[Row], index: Path) -> list[TseFile]:
-    """Reads the header of each row's file."""
+def _open_files(rows: list[Row], index: Path, known: Remembered) -> list[TseFile]:
+    """Reads the header of each row's file, unless it is remembered."""
     files: list[TseFile] = []
     errors: list[Exception] = []
     for row in progress(rows, desc="reading headers", unit="files"):
-        path = row.path
+        assert row.path is not None
         try:
-            shape, stored = npy_header(path)
+            files.append(open_npy(row.path, known))
+        except MissingFileError:
+            errors.append(MissingFileError(f"{row.where}: no file {row.path}"))
         except UserError as error:
             errors.append(error)
-            continue
-        dtype = check_tse_header(shape, stored, str(path))
-        read = partial(read_npy, path)
-        files.append(TseFile(str(path), *shape, dtype, read, str(stored), path))
     raise_all(errors, str(index))
     return files

@@ -11,13 +11,16 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
 from experiments.shared.errors import MissingFileError, UserError
+from experiments.shared.remembered import Remembered
 from experiments.tse.sources import check_tse, check_tse_header
+from experiments.tse.stored import TseFile, remembered_file
 
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000  # as NumPy's own limit; those of plain numbers have about a hundred bytes
@@ -76,18 +79,41 @@ def read_array(path: Path | str) -> np.ndarray:
         return _read_numbers(file, header)
 
 
-def npy_header(path: Path | str) -> tuple[tuple[int, int], np.dtype]:
-    """Returns shape and stored type of a TSE in a `.npy` file, without reading the numbers.
+def open_npy(path: Path, known: Remembered | None = None) -> TseFile:
+    """Describes the TSE in a `.npy` file by its header, without reading the numbers.
+
+    Args:
+        path: the file.
+        known: what need not be read again, see `FileSource.remember`.
 
     Raises:
         MissingFileError: no such file.
         UserError: not a `.npy` file, its size is not what its header says, or the header is not
             that of a TSE; names the file.
     """
-    with _opened(path) as file:
-        header = _read_header(file, str(path))
-    check_tse_header(header.shape, header.dtype, str(path))
-    return (header.shape[0], header.shape[1]), header.dtype.newbyteorder("=")
+    name = str(path)
+    read = partial(read_array, name)
+    found = remembered_file(known, path, read) if known is not None else None
+    if found is not None:
+        return found
+    with _opened(name) as file:
+        header = _read_header(file, name)
+        status = os.fstat(file.fileno())
+    dtype = check_tse_header(header.shape, header.dtype, name)
+    is_plain = header.dtype == dtype and not header.fortran_order and hasattr(os, "preadv")
+    length, num_features = header.shape
+    return TseFile(
+        name,
+        length,
+        num_features,
+        dtype,
+        read,
+        str(header.dtype.newbyteorder("=")),
+        path,
+        start=header.start if is_plain else -1,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
 
 
 @contextmanager

@@ -1,18 +1,18 @@
-"""Where the sequences of a split come from: files read when asked for, or arrays in memory.
+"""Where the sequences of a split come from: what every source can do, and arrays in memory.
 
 A TSE (temporal sequence of embeddings) is a `[T, N_f]` array: T frames of one video, N_f features
-each. Shapes are checked when a source is made, numbers when a sequence is read.
+each. Shapes are checked when a source is made.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from experiments.shared.errors import UserError, raise_all
 from experiments.shared.fingerprint import Digests, digest_array
+from experiments.shared.remembered import Remembered
 
 
 def check_tse(array: np.ndarray, name: str) -> np.ndarray:
@@ -28,8 +28,8 @@ def check_tse(array: np.ndarray, name: str) -> np.ndarray:
     dtype = check_tse_header(array.shape, array.dtype, name)
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is refused
         converted = array.astype(dtype, copy=False)
-    finite = np.isfinite(converted)
-    if not finite.all():
+    if not all_finite(converted):
+        finite = np.isfinite(converted)
         frame, feature = np.argwhere(~finite)[0]
         what = "NaN or infinite"
         if np.isfinite(array).all():
@@ -62,6 +62,16 @@ def check_tse_header(shape: tuple[int, ...], dtype: np.dtype, name: str) -> np.d
     return np.dtype(np.float16 if dtype.itemsize == 2 else np.float32)
 
 
+def all_finite(array: np.ndarray) -> bool:
+    """Returns whether float16 or float32 numbers are all finite.
+
+    By their bits: NumPy's own float16 goes number by number, and takes ten times as long.
+    """
+    if array.itemsize == 2:
+        return bool((array.view(np.int16) & np.int16(0x7FFF)).max() < 0x7C00)
+    return bool((array.view(np.int32) & np.int32(0x7FFFFFFF)).max() < 0x7F800000)
+
+
 class TseSource(Protocol):
     """The sequences of a split: a sequence of `[T_i, N_f]` arrays that knows more without reading.
 
@@ -81,73 +91,23 @@ class TseSource(Protocol):
     def __getitem__(self, index: int, /) -> np.ndarray:
         """The sequence `[T, N_f]`."""
 
+    def fill(self, rows: Sequence[int], x: np.ndarray) -> None:
+        """Writes sequence `rows[i]` to the first frames of `x[i]`; what is behind them stays."""
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "TseSource":
+        """The source of these sequences alone."""
+
+    def unchecked(self) -> np.ndarray:
+        """Which sequences may still prove to be damaged when they are read: indices."""
+
+    def check(self, index: int) -> None:
+        """Reads one sequence as thoroughly as the source can, so that it is not checked again."""
+
+    def remember(self, known: Remembered) -> None:
+        """Notes what need not be read or checked again while the files stay as they are."""
+
     def digests(self, known: Digests) -> list[str]:
         """What tells the content of each sequence from others, see `Digests`."""
-
-
-class TseFile(NamedTuple):
-    """One sequence on disk, as its header describes it.
-
-    Attributes:
-        name: file (and id, where a file holds several), for messages.
-        length: number of frames T.
-        num_features: N_f.
-        dtype: of the array that `read` returns, float16 or float32.
-        read: reads the array.
-        stored: the type on disk.
-        path: the file; None for one that only `read` knows.
-        part: which of several sequences in the file.
-    """
-
-    name: str
-    length: int
-    num_features: int
-    dtype: np.dtype
-    read: Callable[[], np.ndarray]
-    stored: str = ""
-    path: Path | None = None
-    part: str = ""
-
-
-class FileSource:
-    """Sequences that are read from disk, and checked, each time they are asked for."""
-
-    def __init__(self, files: Sequence[TseFile]):
-        """Takes the files, one for each sequence.
-
-        Raises:
-            UserError: `num_features` differs between files.
-        """
-        self.files = tuple(files)
-        self.num_features = common_num_features([(f.name, f.num_features) for f in self.files])
-        self.lengths = np.array([f.length for f in self.files], np.int32)
-        self.dtype = _common_dtype({f.dtype for f in self.files})
-
-    def __len__(self) -> int:
-        """Number of sequences."""
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Reads one sequence; a UserError names the file if it is not finite or has changed."""
-        file = self.files[index]
-        array = check_tse(file.read(), file.name)
-        if array.shape != (file.length, file.num_features):
-            raise UserError(
-                f"{file.name}: has changed: shape {array.shape} now, "
-                f"{(file.length, file.num_features)} when the data set was opened"
-            )
-        return array
-
-    def digests(self, known: Digests) -> list[str]:
-        """Digests of the files; sequences of one file are told apart by their names in it."""
-        paths = [file.path for file in self.files if file.path is not None]
-        of_file = dict(zip(paths, known.of_files(paths), strict=True))
-        return [
-            digest_array(file.read())
-            if file.path is None
-            else of_file[file.path] + (f"/{file.part}" if file.part else "")
-            for file in self.files
-        ]
 
 
 class ArraySource:
@@ -178,16 +138,28 @@ class ArraySource:
         """The sequence itself, not a copy."""
         return self.arrays[index]
 
+    def fill(self, rows: Sequence[int], x: np.ndarray) -> None:
+        """Writes sequence `rows[i]` to the first frames of `x[i]`."""
+        for i, row in enumerate(rows):
+            x[i, : self.lengths[row]] = self.arrays[row]
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "ArraySource":
+        """The source of these sequences alone."""
+        return ArraySource([self.arrays[row] for row in rows], [str(row) for row in rows])
+
+    def unchecked(self) -> np.ndarray:
+        """None: all were checked on construction."""
+        return np.arange(0)
+
+    def check(self, index: int) -> None:
+        """Nothing is left to check."""
+
+    def remember(self, known: Remembered) -> None:
+        """There are no files."""
+
     def digests(self, known: Digests) -> list[str]:
         """Digests of type, shape and numbers of each array."""
         return [digest_array(array) for array in self.arrays]
-
-
-def conversion_note(files: Sequence[TseFile]) -> str:
-    """Returns what a report must say on files that are not read as they are stored; or empty."""
-    counts = Counter(file.stored for file in files if file.stored not in ("", str(file.dtype)))
-    parts = [f"{count} of {len(files)} sequences are stored as {t}" for t, count in counts.items()]
-    return " and ".join(parts) + ", read as float32" if parts else ""
 
 
 def common_num_features(widths: Sequence[tuple[str, int]]) -> int:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.shared.archives import check_expanded
 from experiments.shared.errors import MissingFileError, UserError
 from experiments.tse.plain_pickle import PlainUnpickler, RefusedError, checked_load
 
@@ -33,9 +34,6 @@ _STORAGE_DTYPES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
 }
-
-_MOST_EXPANDED = 64 * 2**20
-"""Bytes that a file's members may take beyond the file's own size: torch does not compress."""
 
 _LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 """The magic number that the format before torch 1.6 begins with."""
@@ -226,13 +224,7 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
                     "again with a current torch"
                 )
         with zipfile.ZipFile(path) as archive:
-            expanded = sum(info.file_size for info in archive.infolist())
-            if expanded > path.stat().st_size + _MOST_EXPANDED:
-                raise UserError(
-                    f"{path}: compressed: its {path.stat().st_size:,} bytes would take "
-                    f"{expanded:,}. torch.save does not compress, and no more than "
-                    f"{_MOST_EXPANDED:,} beyond the size of the file are expanded"
-                )
+            check_expanded(archive, path)  # torch.save does not compress
             yield archive
     except UserError:
         raise

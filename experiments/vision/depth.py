@@ -153,7 +153,7 @@ def _stored(path: Path, frame: av.VideoFrame) -> np.ndarray:
 
 def _read_png(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             mode, values = image.mode, np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as a picture ({error})") from error

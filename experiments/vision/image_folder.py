@@ -18,6 +18,8 @@ INDEX = "images.csv"
 SPLITS = ("train", "test")
 """The splits that are trained and evaluated on."""
 
+# A file is what it holds, not what it is called, and Pillow would call other programs for some.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
 _FOLDERS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 
 # UnidentifiedImageError is an OSError.
@@ -206,7 +208,7 @@ def decode(
 
 def _decode(path: Path, size: tuple[int, int]) -> np.ndarray:
     height, width = size
-    with Image.open(path) as image:
+    with Image.open(path, formats=_FORMATS) as image:
         rgb = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB")  # as the camera was held
     scale = max(height / rgb.height, width / rgb.width)
     scaled = max(round(rgb.width * scale), width), max(round(rgb.height * scale), height)

@@ -31,6 +31,18 @@ _DECODING_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError)
 _ANY_TITLE: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 )
+# Of these FFmpeg reads other files or devices: what a file names is not asked for either.
+_OF_OTHERS = frozenset(
+    "alsa concat dash fbdev hls imf jack kmsgrab lavfi openal oss pulse rtp rtsp sap sdp sndio "
+    "video4linux2,v4l2 webm_dash_manifest x11grab xcbgrab".split()
+)
+_OPENING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(sorted(av.formats_available - _OF_OTHERS)),
+}
+_MAX_PIXELS = 2**26
+"""Of a picture where the caller names no limit: four times 4K. A few bytes may ask for any size."""
+
 _ATTACHED_PICTURE = 0x400  # of the dispositions of a stream: AV_DISPOSITION_ATTACHED_PIC
 
 
@@ -206,7 +218,7 @@ def stream_video(
             scales it until it covers the size and cuts off what sticks out, equally on both sides.
         wanted: numbers of the frames whose pictures are wanted; None: all. To convert no others
             saves most of the time.
-        max_pixels: the largest picture that is decoded; None: any.
+        max_pixels: the largest picture that is decoded; None: of 64 million pixels.
         num_threads: that decode; None: as PyAV chooses.
 
     Yields:
@@ -331,9 +343,10 @@ def _picture(
 
 
 def _check_pixels(path: Path | str, shape: Any, max_pixels: int | None) -> None:
-    if max_pixels is not None and shape.width * shape.height > max_pixels:
+    most = _MAX_PIXELS if max_pixels is None else max_pixels
+    if shape.width * shape.height > most:
         raise UserError(
-            f"{path}: pictures of {shape.width} x {shape.height} pixels, more than {max_pixels}"
+            f"{path}: pictures of {shape.width} x {shape.height} pixels, more than {most}"
         )
 
 
@@ -343,7 +356,7 @@ def _opened(path: Path | str) -> Iterator[tuple[Any, Any]]:
     if not Path(path).is_file():
         raise MissingFileError(f"{path}: no such video")
     try:
-        with av.open(str(path), **_ANY_TITLE) as container:
+        with av.open(str(path), options=_OPENING, **_ANY_TITLE) as container:
             streams = [
                 stream
                 for stream in container.streams.video

@@ -14,9 +14,9 @@ from jax import lax
 
 from tempalign._engine import windows
 from tempalign._engine.handed import Present
-from tempalign._engine.model import Model, Window, dtw
+from tempalign._engine.model import Model, Window
 from tempalign._types import Array
-from tempalign.kernels.gpu import calls, exponent, hard_strips, launch, soft_strips
+from tempalign.kernels.gpu import calls, exponent, hard_strips, launch, soft_strips, ways
 from tempalign.kernels.gpu.strip_layout import Layout
 from tempalign.kernels.placed import Call, on_xla
 
@@ -29,10 +29,8 @@ _SERVED = ("value", "path", "soft_value", "soft_jacobian")
 
 def refuses(model: Model, operands: Any = None) -> str | None:
     """Why the kernels cannot serve a model and operands, or None."""
-    if model.moves not in (dtw(True), dtw(False)):
-        return "the kernels take plain moves that cost the same"
-    if model.begin.is_open or model.end.is_open:
-        return "the kernels' paths go from the first to the last cell"
+    if (missing := ways.refused(model)) is not None:
+        return missing
     if model.recompute:
         return "the kernels keep what XLA would compute again"
     if launch.no_shuffles() is not None:
@@ -205,14 +203,13 @@ def _solved(call: Call, problem: _Problem) -> list[Array]:
             m if problem.lengths is None else problem.lengths[1],
             (n, m),
         ).transpose(2, 0, 1)
-    diagonal = model.diagonal.allowed == "everywhere"
     if model.soft:
         assert problem.gamma is not None
         found, visits = soft_strips.value(
             costs,
             problem.gamma,
             ends,
-            diagonal=diagonal,
+            model=_plain(model),
             forbids=_forbids(model, problem),
             visits=call.operation == "soft_jacobian",
             interpret=interpret,
@@ -222,12 +219,17 @@ def _solved(call: Call, problem: _Problem) -> list[Array]:
     costs = jnp.where(bad[:, None, None], 0, costs)
     paths = call.operation == "path"
     found, rows = hard_strips.value(
-        costs, ends, diagonal=diagonal, paths=paths, interpret=interpret
+        costs, ends, model=_plain(model), paths=paths, interpret=interpret
     )
     found = jnp.where(bad, jnp.nan, found)
     if rows is None:
         return [found]
     return [found, jnp.where(jnp.isfinite(found)[:, None], rows.T, -1)]
+
+
+def _plain(model: Model) -> Model:
+    """Moves and openings alone: what the kernels are compiled for."""
+    return Model(*model.moves, begin=model.begin, end=model.end)
 
 
 def _by_chunk(solve: Callable[[_Problem], list[Array]], problem: _Problem) -> list[Array]:

@@ -7,6 +7,7 @@ Needs the extra ``deviceless`` and ``JAX_PLATFORMS=cpu``. Nothing here says how 
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -18,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import topologies
 
+import tempalign
 from tempalign._engine import platforms
 from tempalign.kernels.bench.dejavid import of_dejavid
 from tempalign.kernels.gpu import specs
@@ -185,7 +188,7 @@ def _tool(name: str) -> str:
 
 
 def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct]]]:
-    """What is compiled: every workload that has kernels, at full size, by name."""
+    """What is compiled, by name: weighted DTW at full size, and long alignments on XLA."""
     found = {}
     for spec in specs.DEJAVID.values():
         classes = (spec.num_classes, spec.num_steps, spec.num_features)
@@ -197,19 +200,40 @@ def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct
     function, (videos, *centroids) = found["weighted-dtw-grad-k400"]
     stored = jax.ShapeDtypeStruct(videos.shape, np.float16)
     found["weighted-dtw-grad-k400-float16-stored"] = function, [stored, *centroids]
+    for name, sizes in _ON_XLA.items():
+        shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in sizes]
+        found[f"dtw-{name}-on-xla"] = partial(tempalign.dtw, implementation="xla"), shapes
+        found[f"soft-dtw-grad-{name}-on-xla"] = _soft_gradients_on_xla, shapes
     return found
+
+
+# The number of features decides what XLA fuses the costs with.
+_ON_XLA = {
+    "one": ((1, 4000, 1), (1, 4000, 1)),
+    "several": ((7, 1500, 4), (7, 1700, 4)),
+    "many-features": ((1, 3968, 64), (1, 4000, 64)),
+}
+
+
+def _soft_gradients_on_xla(x: Any, y: Any) -> Any:
+    def total(x: Any, y: Any) -> Any:
+        return tempalign.soft_dtw(x, y, 1.0, implementation="xla").sum()
+
+    return jax.grad(total, (0, 1))(x, y)
 
 
 def _compile_here(card: str, name: str) -> None:
     """In the process whose dump folder was set: compiles one workload."""
     platforms.present = lambda: frozenset({"cpu", "cuda"})  # type: ignore[assignment]
+    platforms.likely_cpu = lambda: False
     function, shapes = workloads()[name]
     mesh = mesh_of(card)
     compile_on(mesh, jax.jit(function), *shapes_on(mesh, jax.sharding.PartitionSpec(), shapes))
 
 
-def report(card: str, name: str) -> list[Kernel]:
-    """Compiles a workload in a process of its own and inspects what came out.
+@contextlib.contextmanager
+def dumped(card: str, name: str) -> Iterator[pathlib.Path]:
+    """Compiles a workload in a process of its own; a folder of the IR and PTX that came out.
 
     Raises:
         RuntimeError: it does not compile; says why.
@@ -227,7 +251,13 @@ def report(card: str, name: str) -> list[Kernel]:
         )
         if done.returncode:
             raise RuntimeError(f"{name} does not compile for {card}:\n{done.stderr[-4000:]}")
-        return list(inspect(name, pathlib.Path(folder)))
+        yield pathlib.Path(folder)
+
+
+def report(card: str, name: str) -> list[Kernel]:
+    """Compiles a workload and inspects its kernels; errors as for `dumped`."""
+    with dumped(card, name) as folder:
+        return list(inspect(name, folder))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ m is always a normal number: memory that nobody wrote must not be taken for one.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def scale_of(gamma: Array, warp: Warp) -> Scale:
 
 
 def extended(
-    ways: list[State], cost: Array, scale: Scale, warp: Warp, forbids: bool
+    ways: Sequence[State], cost: Array, scale: Scale, warp: Warp, forbids: bool
 ) -> tuple[State, list[Array]]:
     """A cell from its neighbours.
 

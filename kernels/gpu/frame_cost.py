@@ -41,9 +41,11 @@ class Form(NamedTuple):
         return self.rows * self.down, self.columns * self.across
 
 
-_COMPILED = Form(8, 8, 16, 8)
+# Of few columns (features, in gradients) a program takes few.
+_COMPILED = (Form(8, 8, 16, 2), Form(8, 8, 16, 4), Form(8, 8, 16, 8))
 _INTERPRETED = Form(4, 4, 4, 4)  # any is as right, and a small one is compiled sooner
 _MOST = 2**31 - 1
+_AT_ONCE = 2  # features whose numbers are in registers
 
 
 def costs(x: Array, y: Array, term: Term, *, interpret: bool) -> Array:
@@ -84,8 +86,8 @@ def gradient(x: Array, y: Array, cotangent: Array, term: Term, *, interpret: boo
 
 def too_many(s: int, rows: int, columns: int, features: int) -> bool:
     """Whether one of the matrices has more numbers than an int32 counts."""
-    most = max(_COMPILED.tile)
-    tall, wide, deep = (_padded_to(size, most) for size in (rows, columns, features + 1))
+    most = max(max(form.tile) for form in _COMPILED)
+    tall, wide, deep = (_padded_to(size + _AT_ONCE, most) for size in (rows, columns, features))
     return s * max(tall * wide, tall * deep, wide * deep) > _MOST
 
 
@@ -106,18 +108,19 @@ def _updates(
     """
     shared, depth, height = rows.shape
     width = columns.shape[2]
-    form = _INTERPRETED if interpret else _COMPILED
+    used = _padded_to(depth, _AT_ONCE)
+    more = used + 1 - depth  # the last one is read ahead, and added as 0 to some
+    form = _form(width, interpret)
     tall, wide = _padded_to(height, form.tile[0]), _padded_to(width, form.tile[1])
-    # One more than is used, which is read ahead.
-    rows = jnp.pad(rows, ((0, 0), (0, 1), (0, tall - height))).reshape(-1, tall)
-    columns = jnp.pad(columns, ((0, 0), (0, 1), (0, wide - width))).reshape(-1, wide)
+    rows = jnp.pad(rows, ((0, 0), (0, more), (0, tall - height))).reshape(-1, tall)
+    columns = jnp.pad(columns, ((0, 0), (0, more), (0, wide - width))).reshape(-1, wide)
     operands = [rows, columns]
     if fixed is not None:
         operands.append(
             jnp.pad(fixed, ((0, 0), (0, tall - height), (0, wide - width))).reshape(-1, wide)
         )
     (found,) = launch.call(
-        partial(_kernel, form=form, depth=depth, tall=tall, term=term, interpret=interpret),
+        partial(_kernel, form=form, depth=used, tall=tall, term=term, interpret=interpret),
         *operands,
         grid=(tall // form.tile[0], wide // form.tile[1], shared),
         out_shape=[jax.ShapeDtypeStruct((shared * tall, wide), jnp.float32)],
@@ -157,27 +160,56 @@ def _kernel(rows_ref, columns_ref, *refs, form, depth, tall, term, interpret):
             difference = launch.is_positive(difference, interpret)
         return launch.multiply_add(by_row, difference, total, interpret)
 
-    def turn(k: Array, state):
-        totals, sums, (by_rows, by_columns) = state
-        ahead = reads(k + 1)
-        totals = [
-            [update(i, j, by_rows[i], by_columns[j], totals[i][j]) for j in beside] for i in below
-        ]
-        if sums:
-            sums = [total + one for total, one in zip(sums, by_rows, strict=True)]
-        return totals, sums, ahead
+    def add(operands: tuple[list[Array], list[Array]], totals, which):
+        by_rows, by_columns = operands
+        totals = [list(row) for row in totals]
+        for i, j in which:
+            totals[i][j] = update(i, j, by_rows[i], by_columns[j], totals[i][j])
+        return totals
+
+    early = _early(form)
+    late = [(i, j) for i in below for j in beside if (i, j) not in early]
+
+    def turn(index: Array, state):
+        """As many features as are held at once, so that none changes its registers."""
+        totals, sums, held = state
+        for k in range(_AT_ONCE):
+            ahead = reads(index * _AT_ONCE + k + 1)
+            totals = add(held, totals, late)
+            if sums:
+                sums = [total + one for total, one in zip(sums, held[0], strict=True)]
+            totals, held = add(ahead, totals, early), ahead
+        return totals, sums, held
 
     zero = jnp.zeros(form.down * form.across, jnp.float32)
     signs = bool(fixed) and term == "absolute"
     sums = [zero] * form.rows if signs else []
-    start = [[zero] * form.columns for _ in below], sums, reads(jnp.int32(0))
-    totals, sums, _ = lax.fori_loop(0, depth, turn, start)
+    held = reads(jnp.int32(0))
+    totals = add(held, [[zero] * form.columns for _ in below], early)
+    totals, sums, _ = lax.fori_loop(0, depth // _AT_ONCE, turn, (totals, sums, held))
     for i in below:
         for j in beside:
             total = totals[i][j]
             if fixed:
                 total = 2 * total - sums[i] if signs else 2 * total
             result_ref[at + i, column + j] = total
+
+
+def _form(width: int, interpret: bool) -> Form:
+    """That which wastes least on so many columns."""
+    if interpret:
+        return _INTERPRETED
+    return next((form for form in _COMPILED if width <= form.tile[1]), _COMPILED[-1])
+
+
+def _early(form: Form) -> list[tuple[int, int]]:
+    """Sums to which a feature is added before the others, one at least for each load.
+
+    See `weighted_cost`: else the compiler moves a load to the end of the turn before its use.
+    """
+    rows, columns = form.rows // launch.WIDE, form.columns // launch.WIDE
+    each = range(max(rows, columns))
+    return sorted({(k % rows * launch.WIDE, k % columns * launch.WIDE) for k in each})
 
 
 def _padded_to(size: int, multiple: int) -> int:

@@ -8,29 +8,30 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tempalign._engine.model import Model
 from tempalign._types import Array
-from tempalign.kernels.gpu import launch, strip_layout, strips
+from tempalign.kernels.gpu import launch, openings, strip_layout, strips
 from tempalign.kernels.gpu.launch import LANES, Warp
 from tempalign.kernels.gpu.strip_layout import Ends, Layout
-from tempalign.kernels.gpu.strips import State
-
-# What a cell came from, two bits each.
-_COLUMN, _ROW, _DIAGONAL = 0, 1, 2
+from tempalign.kernels.gpu.ways import COLUMN, ROW, SLANT, State
 
 
 @dataclass(frozen=True)
 class _Minimum:
-    """Ties as `tempalign._engine.hard` says: diagonal before column before row."""
+    """Of equally good ways the last, see `ways`."""
 
     recorded: bool
     dtypes = (jnp.float32,)
     nowhere = (float("inf"),)
-    origin = (0.0,)
 
-    def extended(self, ways: list[State], cost: Array) -> tuple[State, list[Array]]:
-        (best,) = ways[0]
-        choice: Array = jnp.full_like(best, _ROW, jnp.int32)
-        for code, (way,) in zip((_COLUMN, _DIAGONAL), ways[1:], strict=False):
+    def begun(self, multiplicity: int) -> tuple[float, ...]:
+        del multiplicity  # only a soft minimum notices
+        return (0.0,)
+
+    def extended(self, ways: list[tuple[int, State]], cost: Array) -> tuple[State, list[Array]]:
+        (code, (best,)), *others = ways
+        choice: Array = jnp.full_like(best, code, jnp.int32)
+        for code, (way,) in others:
             if self.recorded:
                 choice = jnp.where(way <= best, code, choice)
             best = jnp.minimum(best, way)
@@ -41,16 +42,16 @@ def value(
     matrices: Array,
     ends: Ends | None,
     *,
-    diagonal: bool,
+    model: Model,
     paths: bool,
     interpret: bool,
 ) -> tuple[Array, Array | None]:
-    """Costs of the shortest paths from the first cell to the last, and these paths.
+    """Costs of the shortest paths, and these paths.
 
     Args:
         matrices: float32 ``[L, n, m]`` without NaN; inf forbids a cell.
         ends: last rows and columns, int32 ``[L]``; None: those of the matrices.
-        diagonal: whether there are moves along the diagonal.
+        model: moves, and where paths begin and end.
         paths: whether the paths are asked for.
         interpret: see `launch.call`.
 
@@ -59,24 +60,29 @@ def value(
     """
     layout = Layout.of(matrices, interpret)
     costs, lasts = layout.skewed(matrices), strip_layout.of_lanes(layout, ends)
-    dtypes = _Minimum.dtypes
-    found, *rest = strip_layout.launched(
+    dtypes, sides = _Minimum.dtypes, openings.sides(model.end)
+    out_shape = [
+        *strip_layout.found(layout, dtypes, sides),
+        *strip_layout.borders(layout, dtypes),
+        *strip_layout.results(layout, [jnp.int32] * paths, layout.turns * LANES),
+    ]
+    results = strip_layout.launched(
         _forward,
         layout,
         costs,
         *lasts,
-        out_shape=[
-            *strip_layout.results(layout, dtypes, LANES),
-            *strip_layout.borders(layout, dtypes),
-            *strip_layout.results(layout, [jnp.int32] * paths, layout.turns * LANES),
-        ],
+        out_shape=out_shape,
         name="hard_strips",
         interpret=interpret,
-        diagonal=diagonal,
+        model=model,
         paths=paths,
         ends=len(lasts),
     )
-    found = layout.at_ends(found, ends)
+    if model.end.is_open:
+        (listed,) = openings.side_by_side(model, layout, results, len(dtypes))
+        found, ends = openings.best(openings.listed(model, layout, ends), listed)
+    else:
+        found = layout.at_ends(results[0], ends)
     if not paths:
         return found, None
     if ends is None:
@@ -85,13 +91,13 @@ def value(
             for size in matrices.shape[1:]
         )
         ends = last_row, last_column
-    choices = rest[len(strip_layout.borders(layout, dtypes))]
-    return found, _walk(choices, ends, layout, interpret)
+    return found, _walk(results[len(out_shape) - 1], ends, layout, model, interpret)
 
 
-def _forward(cost_ref, *refs, layout, diagonal, paths, ends, interpret):
+def _forward(cost_ref, *refs, layout, model, paths, ends, interpret):
     end_refs, refs = refs[:ends], refs[ends:]
-    borders = len(strip_layout.borders(layout, _Minimum.dtypes))
+    found = len(strip_layout.found(layout, _Minimum.dtypes, openings.sides(model.end)))
+    borders = found + len(strip_layout.borders(layout, _Minimum.dtypes))
 
     def record(warp: Warp, turn: Array, records: list[Any]) -> None:
         if not paths:
@@ -99,28 +105,28 @@ def _forward(cost_ref, *refs, layout, diagonal, paths, ends, interpret):
         word = warp.full(0, jnp.int32)
         for row, column, (choice,) in records:
             word = word | (choice << (2 * (row * layout.wide + column)))
-        refs[1 + borders][turn * LANES + warp.lane] = word
+        refs[borders][turn * LANES + warp.lane] = word
 
     strips.forward(
         lambda warp, pair: _Minimum(paths),
         layout,
-        diagonal=diagonal,
+        model,
         record=record,
         cost_ref=cost_ref,
         end_refs=end_refs,
-        value_refs=refs[:1],
-        border_refs=refs[1 : 1 + borders],
+        value_refs=refs[:found],
+        border_refs=refs[found:borders],
         counts_ref=refs[-1],
         interpret=interpret,
     )
 
 
-def _walk(choices: Array, ends: Ends, layout: Layout, interpret: bool) -> Array:
+def _walk(choices: Array, ends: Ends, layout: Layout, model: Model, interpret: bool) -> Array:
     """Rows of the paths on each anti-diagonal, ``[n + m - 1, L]``; a lane walks a pair's."""
     padded = -(-layout.pairs // LANES) * LANES
     positions = layout.rows + layout.columns - 1
     (rows,) = launch.call(
-        partial(_walk_kernel, layout=layout),
+        partial(_walk_kernel, layout=layout, model=model),
         choices,
         *(jnp.pad(end, (0, padded - layout.pairs)) for end in ends),
         grid=(padded // LANES,),
@@ -132,7 +138,7 @@ def _walk(choices: Array, ends: Ends, layout: Layout, interpret: bool) -> Array:
     return rows.reshape(positions, padded)[:, : layout.pairs]
 
 
-def _walk_kernel(choice_ref, row_ref, column_ref, rows_ref, *, layout):
+def _walk_kernel(choice_ref, row_ref, column_ref, rows_ref, *, layout, model):
     lane = launch.program(0) * LANES + jnp.arange(LANES, dtype=jnp.int32)
     stride = rows_ref.shape[0] // (layout.rows + layout.columns - 1)
     pair = jnp.minimum(lane, layout.pairs - 1)  # the lanes past the last one repeat its work
@@ -151,13 +157,17 @@ def _walk_kernel(choice_ref, row_ref, column_ref, rows_ref, *, layout):
         turn = (warp * layout.strips + strip) * layout.turns + block + place
         word = choice_ref[turn * LANES + of_warp * layout.group + place]
         choice = (word >> (2 * (of_place * layout.wide + of_block))) & 3
-        # At the border there is one way; this also keeps the walk inside where costs are infinite.
-        choice = jnp.where(row == 0, _COLUMN, jnp.where(column == 0, _ROW, choice))
-        slant = choice == _DIAGONAL
-        row = jnp.where(here & (slant | (choice == _ROW)), jnp.maximum(row - 1, 0), row)
-        left = here & (slant | (choice == _COLUMN))
-        column = jnp.where(left, jnp.maximum(column - 1, 0), column)
+        at_border = (row == 0) | (column == 0)
+        if not model.begin.is_open:
+            # There is one way; this also keeps the walk inside where costs are infinite.
+            choice = jnp.where(row == 0, COLUMN, jnp.where(column == 0, ROW, choice))
+        slant = choice == SLANT
         back = jnp.where(slant, 2, 1)  # from the first cell to -1, where there is none
+        if model.begin.is_open:  # a path begins by a move along the diagonal
+            back = jnp.where(slant & at_border, position + 1, back)
+        row = jnp.where(here & (slant | (choice == ROW)), jnp.maximum(row - 1, 0), row)
+        left = here & (slant | (choice == COLUMN))
+        column = jnp.where(left, jnp.maximum(column - 1, 0), column)
         return row, column, jnp.where(here, position - back, position)
 
     lax.fori_loop(0, layout.rows + layout.columns - 1, step, (row, column, row + column))

@@ -320,6 +320,14 @@ class Warp:
         else:
             _triton.store(ref.at[index], vector, mask=when & (self.lane == lane))
 
+    def store_where(self, ref: Any, index: Array, vector: Array, when: Array) -> None:
+        """Stores the elements of some lanes, at an index each."""
+        if self.interpret:
+            outside = jnp.where(when, index, ref.shape[0])  # what is not stored
+            ref[...] = ref[...].at[outside].set(vector, mode="drop")
+        else:
+            _triton.store(ref.at[index], vector, mask=when)
+
     def written_by_others(self, ref: Any, index: Array) -> Array:
         """What another program stored, once `wait` has said so: not what a cache may hold."""
         return ref[index] if self.interpret else _triton.load(ref.at[index], volatile=True)

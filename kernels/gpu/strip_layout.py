@@ -151,6 +151,31 @@ class Layout:
         program = end.strip * self.warps + warp
         return of_lanes[program * LANES + of_warp * self.group + end.place]
 
+    def by_row(self, of_lanes: Array) -> Array:
+        """What each lane has of each of its rows, ``[programs * tall * 32]``; ``[pairs, rows]``."""
+        whole = of_lanes.reshape(self._rows_of_programs).transpose(1, 3, 0, 4, 2)
+        return whole.reshape(-1, self.padded[0])[: self.pairs, : self.rows]
+
+    def rows_of_lanes(self, by_row: Array) -> Array:
+        """The inverse of `by_row`, 0 where there is none."""
+        more = self.warps * self.pairs_of_warp - self.pairs, self.padded[0] - self.rows
+        whole = jnp.pad(by_row, [(0, one) for one in more])
+        strips, warps, tall, pairs, group = self._rows_of_programs
+        return whole.reshape(warps, pairs, strips, group, tall).transpose(2, 0, 4, 1, 3).reshape(-1)
+
+    @property
+    def _rows_of_programs(self) -> tuple[int, ...]:
+        return self.strips, self.warps, self.tall, self.pairs_of_warp, self.group
+
+    def by_column(self, of_pairs: Array) -> Array:
+        """One number a pair and padded column, flat, as ``[pairs, columns]``."""
+        return of_pairs.reshape(-1, self.padded[1])[: self.pairs, : self.columns]
+
+    def columns_of_pairs(self, by_column: Array) -> Array:
+        """The inverse of `by_column`, 0 where there is none."""
+        more = self.warps * self.pairs_of_warp - self.pairs, self.padded[1] - self.columns
+        return jnp.pad(by_column, [(0, one) for one in more]).reshape(-1)
+
 
 class End(NamedTuple):
     """Where the last cell of pairs is, of each lane's pair or, as plain integers, of all.
@@ -159,13 +184,15 @@ class End(NamedTuple):
         strip: its strip.
         place: the lane of its group.
         block: the columns that the lane works on in one turn.
-        cell: its number in that turn.
+        row: which of the lane's rows it is in.
+        column: which of the turn's columns.
     """
 
     strip: Any
     place: Any
     block: Any
-    cell: Any
+    row: Any
+    column: Any
 
     @classmethod
     def of(cls, ends: Ends | tuple[int, int], layout: Layout) -> "End":
@@ -177,18 +204,28 @@ class End(NamedTuple):
         strip, in_strip = divided(row, layout.group * layout.tall)
         place, of_place = divided(in_strip, layout.tall)
         block, of_block = divided(column, layout.wide)
-        return cls(strip, place, block, of_place * layout.wide + of_block)
+        return cls(strip, place, block, of_place, of_block)
 
-    def reached(self, strip: Array, warp: Warp, block: Array) -> Callable[[int], Array | None]:
-        """For the number of a cell, the lanes where it is the last one; None for none."""
-        here = (strip == self.strip) & (warp.place == self.place) & (block == self.block)
+    def in_column(self, block: Array, column: int) -> Array | None:
+        """The lanes one of whose cells is in the last column, if that is this one; None: none."""
+        return _at(block == self.block, self.column, column)
 
-        def at(cell: int) -> Array | None:
-            if isinstance(self.cell, int):
-                return here if self.cell == cell else None
-            return here & (self.cell == cell)
+    def in_row(self, strip: Array, warp: Warp, row: int) -> Array | None:
+        """The lanes that have the last row, if that is this one of theirs; None: none."""
+        return _at((strip == self.strip) & (warp.place == self.place), self.row, row)
 
-        return at
+    def reached(
+        self, strip: Array, warp: Warp, block: Array, row: int, column: int
+    ) -> Array | None:
+        """The lanes of which a cell is the last one; None for none."""
+        here, below = self.in_column(block, column), self.in_row(strip, warp, row)
+        return None if here is None or below is None else here & below
+
+
+def _at(here: Array, which: Any, one: int) -> Array | None:
+    if isinstance(which, int):
+        return here if which == one else None
+    return here & (which == one)
 
 
 def whole(layout: Layout) -> tuple[int, int]:
@@ -240,6 +277,24 @@ def launched(
 def results(layout: Layout, dtypes: Sequence[Any], per_program: int) -> list[jax.ShapeDtypeStruct]:
     """Results of so many numbers a program, one of each dtype."""
     return [jax.ShapeDtypeStruct((layout.programs * per_program,), dtype) for dtype in dtypes]
+
+
+def found(
+    layout: Layout, dtypes: Sequence[Any], sides: Sequence[str]
+) -> list[jax.ShapeDtypeStruct]:
+    """What the last cells hold or, where ends are open, all of the last column and row.
+
+    Args:
+        layout: of the matrices.
+        dtypes: of what a cell holds.
+        sides: see `openings.sides`.
+    """
+    if not sides:
+        return results(layout, dtypes, LANES)
+    in_column = results(layout, dtypes, layout.tall * LANES) if "column" in sides else []
+    size = layout.warps * layout.pairs_of_warp * layout.padded[1]
+    in_row = [jax.ShapeDtypeStruct((size,), dtype) for dtype in dtypes if "row" in sides]
+    return in_column + in_row
 
 
 def borders(layout: Layout, dtypes: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:

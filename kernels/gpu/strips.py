@@ -11,14 +11,15 @@ Matrices are stored in the order in which they are read, ``[warp, strip, turn, r
 (`strip_layout.Layout.skewed`): all that lanes read together lies side by side.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
+from tempalign._engine.model import Model
 from tempalign._types import Array
-from tempalign.kernels.gpu import launch
+from tempalign.kernels.gpu import launch, openings, ways
 from tempalign.kernels.gpu.launch import LANES, Warp
 from tempalign.kernels.gpu.strip_layout import (
     CHUNK,
@@ -27,34 +28,14 @@ from tempalign.kernels.gpu.strip_layout import (
     number_of_turn,
     whole,
 )
-
-State = tuple[Array, ...]
-
-
-class Algebra(Protocol):
-    """What a cell holds, and how it comes from its neighbours."""
-
-    @property
-    def dtypes(self) -> tuple[Any, ...]:
-        """Of what a cell holds."""
-
-    @property
-    def nowhere(self) -> tuple[float, ...]:
-        """What a cell holds that no path comes to."""
-
-    @property
-    def origin(self) -> tuple[float, ...]:
-        """What stands before the first cell."""
-
-    def extended(self, ways: list[State], cost: Array) -> tuple[State, list[Array]]:
-        """A cell from its neighbours above, to the left and along the diagonal, and a record."""
+from tempalign.kernels.gpu.ways import COLUMN, ROW, SLANT, Algebra, Border, State
 
 
 def forward(
     algebra: Callable[[Warp, Array], Algebra],
     layout: Layout,
+    model: Model,
     *,
-    diagonal: bool,
     record: Callable[..., None],
     cost_ref: Any,
     end_refs: Sequence[Any],
@@ -68,12 +49,14 @@ def forward(
     Args:
         algebra: of a warp, and the numbers of its lanes' pairs.
         layout: of the matrices.
-        diagonal: whether there are moves along the diagonal.
+        model: moves, and where paths begin and end.
         record: ``record(warp, turn, records)`` stores what the cells of a turn have recorded;
             turns are counted through all programs.
         cost_ref: ``[layout.size]``.
         end_refs: last rows and columns of the pairs, or nothing for those of the matrices.
-        value_refs: ``[programs * 32]``, what the last cell of a pair holds in its lane.
+        value_refs: ``[programs * 32]``, what the last cell of a pair holds in its lane. With ends
+            that are open what the last column holds, ``[programs * tall * 32]``, and then what
+            the last row holds, ``[pairs of all warps * columns]``, see `openings.sides`.
         border_refs: ``[programs * columns]``, what the last rows of strips hold.
         counts_ref: ``[programs + 1]``, how many blocks of columns of those are stored.
         interpret: see `launch.call`.
@@ -88,8 +71,10 @@ def forward(
     cells = algebra(warp, pair)
     end = End.of(tuple(ref[pair] for ref in end_refs) or whole(layout), layout)
     start = number_of_turn(layout, number)
-    nowhere = _of(cells, warp, cells.nowhere)
+    nowhere = ways.of(cells.dtypes, warp, cells.nowhere)
     is_first = strip == 0
+    first_row = (strip * layout.group + warp.place) * layout.tall
+    parts, listed = len(cells.dtypes), openings.sides(model.end)
 
     def reads(k: Array) -> tuple[list[list[Array]], list[State]]:
         """Costs of a turn, and what the strip above holds there; read one turn ahead."""
@@ -116,41 +101,49 @@ def forward(
         left, corner, handed, final, (costs, borders) = state
         ahead = reads(k + 1)
         above = [
-            _where(warp.first, border, one)
-            for border, one in zip(borders or [nowhere] * layout.wide, handed, strict=True)
+            ways.where(warp.first, over, one)
+            for over, one in zip(borders or [nowhere] * layout.wide, handed, strict=True)
         ]
         next_corner, block = above[-1], k - warp.place
-        reached = end.reached(strip, warp, block)
+        border = Border(first_row, block * layout.wide)
         # Row -1 stands above, column -1 to the left.
         held: dict[tuple[int, int], State] = {(-1, -1): corner}
         held |= {(-1, column): one for column, one in enumerate(above)}
         held |= {(row, -1): one for row, one in enumerate(left)}
-        records = []
+        records, final = [], list(final)
         for row, column in _by_diagonal(layout):
-            ways = [held[row - 1, column], held[row, column - 1]]
-            if diagonal:
-                ways.append(held[row - 1, column - 1])
-            new, recorded = cells.extended(ways, costs[row][column])
+            reached_by = ways.to_cell(model, cells, warp, held, (row, column), border)
+            new, recorded = cells.extended(reached_by, costs[row][column])
             held[row, column] = new
             records.append((row, column, recorded))
-            ends_here = reached(row * layout.wide + column)
-            if ends_here is not None:
-                final = _where(ends_here, new, final)
+            # A cell of the last column, or the last cell alone.
+            at, which = end.reached(strip, warp, block, row, column), 0
+            if "column" in listed:
+                at, which = end.in_column(block, column), row
+            if at is not None:
+                final[which] = ways.where(at, new, final[which])
+        if "row" in listed:
+            _list_row(warp, layout, end, strip, pair, block, value_refs[-parts:], held)
         left = tuple(held[row, layout.wide - 1] for row in range(layout.tall))
         above = [held[layout.tall - 1, column] for column in range(layout.wide)]
         record(warp, start + k, records)
         if many:
             _hand_on(warp, layout, number, block, border_refs, above, LANES - 1)
         handed = tuple(tuple(map(warp.from_above, one)) for one in above)
-        return left, next_corner, handed, final, ahead
+        return left, next_corner, handed, tuple(final), ahead
 
-    origin = _where(warp.first & is_first, _of(cells, warp, cells.origin), nowhere)
+    origin = ways.where(warp.first & is_first, ways.of(cells.dtypes, warp, cells.begun(1)), nowhere)
     # It stands before the first cell: along the diagonal, or where there is none to the left.
+    # Where paths begin at other cells too, `ways` puts it there.
+    diagonal = model.diagonal.allowed == "everywhere"
     corner, before = (origin, nowhere) if diagonal else (nowhere, origin)
+    if model.begin.is_open:
+        corner = nowhere
     left = before, *[nowhere] * (layout.tall - 1)
+    final = (nowhere,) * (layout.tall if "column" in listed else 1)
 
     def starting() -> Any:
-        return left, corner, (nowhere,) * layout.wide, nowhere, reads(jnp.int32(0))
+        return left, corner, (nowhere,) * layout.wide, final, reads(jnp.int32(0))
 
     if not many:
         state = lax.fori_loop(0, layout.turns, turn, starting())
@@ -173,17 +166,20 @@ def forward(
 
         wait_for(jnp.int32(0))
         state = lax.fori_loop(0, layout.turns // CHUNK, chunk, starting())
-    final = state[3]
-    for ref, part in zip(value_refs, final, strict=True):
-        ref[number * LANES + warp.lane] = part
+    if listed == ["row"]:
+        return
+    for row, one in enumerate(state[3]):
+        for ref, part in zip(value_refs[:parts], one, strict=True):
+            ref[(number * len(final) + row) * LANES + warp.lane] = part
 
 
 def backward(
     layout: Layout,
+    model: Model,
     *,
-    diagonal: bool,
     share_refs: Sequence[Any],
     end_refs: Sequence[Any],
+    leaving_refs: Sequence[Any],
     visits_ref: Any,
     border_refs: Sequence[Any],
     counts_ref: Any,
@@ -193,9 +189,11 @@ def backward(
 
     Args:
         layout: of the matrices.
-        diagonal: whether there are moves along the diagonal.
-        share_refs: ``[layout.size]``, the shares of the ways to each cell, but the last's.
+        model: moves, and where paths begin and end.
+        share_refs: ``[layout.size]``, the shares of the ways `ways.kept` in each cell.
         end_refs: see `forward`.
+        leaving_refs: where ends are open, with what probability paths end where, laid out as the
+            `value_refs` of `forward`.
         visits_ref: ``[layout.size]``, what is stored.
         border_refs: one ``[programs * columns]``, what flows out of the first rows of strips.
         counts_ref: see `forward`.
@@ -212,9 +210,17 @@ def backward(
     start = number_of_turn(layout, number)
     zero = warp.full(0, jnp.float32)
     is_last = strip == layout.strips - 1
+    listed, kept = openings.sides(model.end), ways.kept(model)
+    leaving = []  # of each row, how many paths end in the last column
+    if "column" in listed:
+        first = number * layout.tall
+        leaving = [leaving_refs[0][(first + i) * LANES + warp.lane] for i in range(layout.tall)]
 
-    def reads(k: Array) -> tuple[list[list[list[Array]]], list[Array]]:
-        """Shares of a turn, and what flows in from the strip below; read one turn ahead."""
+    def reads(k: Array) -> tuple[list[list[list[Array]]], list[Array], list[Array]]:
+        """Shares of a turn, what leaves the last row, and what flows in from the strip below.
+
+        Read one turn ahead.
+        """
         k = jnp.maximum(k, 0)
         at = (start + k) * (layout.cells * LANES) + warp.lane
         shares = [
@@ -224,14 +230,19 @@ def backward(
             ]
             for row in range(layout.tall)
         ]
+        in_row = []
+        if "row" in listed:
+            block = jnp.clip(k - warp.place, 0, layout.blocks - 1)
+            at = (pair * layout.blocks + block) * layout.wide
+            in_row = [leaving_refs[-1][at + column] for column in range(layout.wide)]
         if not many:
-            return shares, []
+            return shares, in_row, []
         block = k - (layout.group - 1)
         nothing = is_last | (block >= layout.blocks)
         block = jnp.clip(block, 0, layout.blocks - 1)
         below = jnp.minimum(below_it, layout.programs - 1)
         at = (below * layout.blocks + block) * layout.wide
-        return shares, [
+        borders = [
             jnp.where(
                 nothing,
                 zero,
@@ -239,13 +250,14 @@ def backward(
             )
             for column in range(layout.wide)
         ]
+        return shares, in_row, borders
 
     def turn(index: Array, state: Any) -> Any:
-        flow, slant, handed, (shares, borders) = state
+        flow, slant, handed, (shares, in_row, borders) = state
         k = layout.turns - 1 - index
         ahead = reads(k - 1)
         block = k - warp.place
-        reached = end.reached(strip, warp, block)
+        there = (block >= 0) & (block < layout.blocks)
         flow, slant = list(flow), list(slant)
         at = (start + k) * (layout.cells * LANES) + warp.lane
         # What flows into a column from below it, so far.
@@ -255,19 +267,27 @@ def backward(
         ]
         for row, column in reversed(_by_diagonal(layout)):
             visits = flow[row] + upward[column]
-            ends_here = reached(row * layout.wide + column)
-            if ends_here is not None:
+            ends_here = end.reached(strip, warp, block, row, column)
+            if not listed and ends_here is not None:
                 visits = jnp.where(ends_here, 1.0, visits)
+            in_column = end.in_column(block, column)
+            if leaving and in_column is not None:
+                visits = visits + jnp.where(in_column, leaving[row], 0)
+            below = end.in_row(strip, warp, row)
+            if in_row and below is not None:
+                visits = visits + jnp.where(below & there, in_row[column], 0)
             visits_ref[at + (row * layout.wide + column) * LANES] = visits
-            up = visits * shares[row][column][0]
-            if diagonal:
-                flow[row] = visits * shares[row][column][1]
-                upward[column] = up + slant[row]  # the cell to the right leads here too
-                # Rounding must not make probabilities of what no path does.
-                slant[row] = jnp.maximum(visits - up - flow[row], 0.0)
-            else:
-                flow[row] = visits - up
-                upward[column] = up
+            codes, left = ways.codes(model, column), visits
+            to = dict.fromkeys((ROW, COLUMN, SLANT), zero)
+            for code in codes[:-1]:
+                to[code] = visits * shares[row][column][kept.index(code)]
+                left = left - to[code]
+            # Rounding must not make probabilities of what no path does.
+            to[codes[-1]] = jnp.maximum(left, 0.0)
+            flow[row] = to[COLUMN]
+            # The cell to the right leads here along the diagonal.
+            upward[column] = to[ROW] + slant[row] if SLANT in codes else to[ROW]
+            slant[row] = to[SLANT]
         if many:
             _hand_on(warp, layout, number, block, border_refs, [(one,) for one in upward], 0)
         return tuple(flow), tuple(slant), tuple(map(warp.from_below, upward)), ahead
@@ -316,6 +336,28 @@ def _hand_on(
             warp.store_one(ref, at + column, part, lane, here)
 
 
+def _list_row(
+    warp: Warp,
+    layout: Layout,
+    end: End,
+    strip: Array,
+    pair: Array,
+    block: Array,
+    refs: Sequence[Any],
+    held: Mapping[tuple[int, int], State],
+) -> None:
+    """Stores what the last row of a pair holds, of the columns of a block."""
+    there = (block >= 0) & (block < layout.blocks)
+    at = (pair * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
+    for row in range(layout.tall):
+        here = end.in_row(strip, warp, row)
+        if here is None:
+            continue
+        for column in range(layout.wide):
+            for ref, part in zip(refs, held[row, column], strict=True):
+                warp.store_where(ref, at + column, part, here & there)
+
+
 def _by_diagonal(layout: Layout) -> list[tuple[int, int]]:
     """The cells of a turn, each behind what it comes from, and as far from that as can be.
 
@@ -323,11 +365,3 @@ def _by_diagonal(layout: Layout) -> list[tuple[int, int]]:
     """
     cells = [(row, column) for row in range(layout.tall) for column in range(layout.wide)]
     return sorted(cells, key=lambda at: (sum(at), at))
-
-
-def _of(cells: Algebra, warp: Warp, numbers: Sequence[float]) -> State:
-    return tuple(warp.full(n, dtype) for n, dtype in zip(numbers, cells.dtypes, strict=True))
-
-
-def _where(condition: Array, chosen: State, other: State) -> State:
-    return tuple(jnp.where(condition, a, b) for a, b in zip(chosen, other, strict=True))

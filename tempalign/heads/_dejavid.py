@@ -198,7 +198,19 @@ class DejaVidHead(nnx.Module):
     @in_our_modes
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Class logits ``[..., C]``; arguments as for `distances`."""
-        scores = -self.distances(x, lengths=lengths)
+        return self.logits(self.distances(x, lengths=lengths))
+
+    @in_our_modes
+    def logits(self, distances: ArrayLike) -> Array:
+        """Class logits of distances that are known, such as those of several heads put together.
+
+        Args:
+            distances: ``[..., C]``, to all classes.
+
+        Raises:
+            TypeError: distances that are not floating point.
+        """
+        scores = -checks.floating(distances, "distances")
         return _standardized(scores, self.eps) if self.standardize else scores
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import math
 import re
 
+import index_arithmetic
 import jax
 import jax.numpy as jnp
 import pytest
@@ -62,6 +63,33 @@ def test_float16_paths(name, card):
     assert packed == 512 and not {"FADD", "FFMA", "BAR"} & cost.loop.keys(), cost.loop
     assert cost.arithmetic >= 0.9, cost.loop
     assert cost.lead >= LEAD, cost
+
+
+@pytest.mark.parametrize("name", [w for w in deviceless.workloads() if w.endswith("-on-xla")])
+def test_where_xla_reads_fits_32_bits(name):
+    """With costs fused into the shear, a pair of 4000 x 4000 read other cells: 2 % off."""
+    with deviceless.dumped("h200", name) as folder:
+        files = sorted(folder.glob("*no-opt.ll"))
+        assert files
+        for file in files:
+            assert not index_arithmetic.overflows(file.read_text()), file.name
+
+
+def test_a_number_beyond_32_bits_is_found():
+    """What XLA wrote for that pair, in short."""
+    llvm = """define ptx_kernel void @fused(ptr %0) {
+  %1 = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x(), !range !0
+  %2 = urem i32 %1, 1000
+  %3 = mul i32 %2, FACTOR
+  %4 = add i32 %3, %1
+  %5 = udiv i32 %4, 8000000
+}
+!0 = !{i32 0, i32 7996000}
+"""
+    assert not index_arithmetic.overflows(llvm.replace("FACTOR", "31996"))
+    assert index_arithmetic.overflows(llvm.replace("FACTOR", "31996000")) == [
+        "fused: %5 = udiv i32 %4, 8000000"
+    ]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

@@ -12,8 +12,14 @@ import oracles
 import pytest
 
 import tempalign
+from tempalign._engine import model
 from tempalign.kernels.gpu import hard_strips, soft_strips
 from tempalign.kernels.gpu.strip_layout import Layout
+
+
+def plain(diagonal=True):
+    return model.Model(*model.dtw(diagonal))
+
 
 SIZES = [(3, 5, 7), (40, 8, 8), (2, 64, 80), (1, 130, 20), (2, 300, 37), (3, 1, 9), (2, 9, 1)]
 
@@ -61,7 +67,7 @@ class StripsSuite:
         costs, ends = self.costs(rng, size, kind), self.ends(rng, size)
         if kind == "holes" and lengths:
             pytest.skip("nothing may lead to the ends")
-        options = {"diagonal": diagonal, "paths": True, "interpret": self.interpret}
+        options = {"model": plain(diagonal), "paths": True, "interpret": self.interpret}
         found, rows = jax.jit(functools.partial(hard_strips.value, **options))(
             costs, ends if lengths else None
         )
@@ -79,7 +85,7 @@ class StripsSuite:
     @pytest.mark.parametrize("size", [(5, 3, 6), (3, 8, 8), (2, 33, 70), (2, 140, 21)], ids=str)
     def test_soft(self, size, gamma, lengths, diagonal, rng):
         costs, ends = self.costs(rng, size, "real"), self.ends(rng, size)
-        options = {"diagonal": diagonal, "forbids": False, "visits": True}
+        options = {"model": plain(diagonal), "forbids": False, "visits": True}
         run = functools.partial(soft_strips.value, interpret=self.interpret, **options)
         gammas = np.full(size[0], gamma, np.float32)
         found, visits = jax.jit(run)(costs, gammas, ends if lengths else None)
@@ -98,7 +104,7 @@ class StripsSuite:
         size = (3, 33, 40)
         costs = self.costs(rng, size, "holes")
         gammas = np.array([1.0, 0.1, 0.01], np.float32)
-        run = functools.partial(soft_strips.value, diagonal=True, forbids=True, visits=True)
+        run = functools.partial(soft_strips.value, model=plain(), forbids=True, visits=True)
         found, visits = jax.jit(functools.partial(run, interpret=self.interpret))(
             costs, gammas, None
         )
@@ -111,7 +117,7 @@ class StripsSuite:
     def test_two_runs_are_equal(self, rng):
         costs = self.costs(rng, (4, 140, 60), "real")
         gammas = np.ones(4, np.float32)
-        run = functools.partial(soft_strips.value, diagonal=True, forbids=False, visits=True)
+        run = functools.partial(soft_strips.value, model=plain(), forbids=False, visits=True)
         run = jax.jit(functools.partial(run, interpret=self.interpret))
         first, second = run(costs, gammas, None), run(costs, gammas, None)
         for one, other in zip(first, second, strict=True):
@@ -132,13 +138,13 @@ class TestOnCard(StripsSuite):
     )
     def test_many_strips(self, size, rng):
         """Against XLA, which the loops have checked."""
-        from tempalign._engine import hard, model, soft
+        from tempalign._engine import hard, soft
 
         costs, ends = self.costs(rng, size, "real"), self.ends(rng, size)
         last_row, last_column = (end[None, None] for end in ends)
         described = model.Model(*model.dtw(True), soft=True)
         lanes = jnp.asarray(costs).transpose(1, 2, 0)
-        run = functools.partial(soft_strips.value, diagonal=True, forbids=False, visits=True)
+        run = functools.partial(soft_strips.value, model=plain(), forbids=False, visits=True)
         found, visits = run(costs, np.full(size[0], 0.3, np.float32), ends, interpret=False)
         inside = jnp.arange(size[1])[:, None, None] <= last_row
         inside &= jnp.arange(size[2])[None, :, None] <= last_column
@@ -147,7 +153,7 @@ class TestOnCard(StripsSuite):
         )
         np.testing.assert_allclose(found, expected.value, rtol=1e-6, atol=1e-4)
         np.testing.assert_allclose(visits, expected.visits.transpose(2, 0, 1), atol=1e-5)
-        value, rows = hard_strips.value(costs, None, diagonal=True, paths=True, interpret=False)
+        value, rows = hard_strips.value(costs, None, model=plain(), paths=True, interpret=False)
         path = hard.path(described.replace(soft=False), lanes, None, None)
         np.testing.assert_array_equal(value, path.value)
         np.testing.assert_array_equal(rows, path.rows)

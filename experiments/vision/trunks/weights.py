@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.shared.archives import opened_npz
 from experiments.shared.errors import MissingFileError, UserError
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
 
@@ -109,8 +110,10 @@ def _torch(path: Path) -> _Tensors:
 
 def _npz(path: Path) -> _Tensors:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with opened_npz(path) as stored:
             found = {name: stored[name] for name in stored.files}
+    except UserError:
+        raise
     except Exception as error:  # whatever NumPy and zipfile raise for a damaged file
         raise _damaged(path, error) from error
     return {name: partial(np.asarray, array) for name, array in found.items()}
@@ -130,7 +133,7 @@ def _safetensors(path: Path) -> _Tensors:
             for name, described in header.items()
             if name != "__metadata__" and described["dtype"] in _DTYPES
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, error) from error
     return {name: partial(_read, path, place) for name, place in places.items()}
 

@@ -14,7 +14,9 @@ import tiny_tse
 from tiny_tse import flags
 
 from experiments.dejavid import baselines, job, throughput, training
+from experiments.make_store import writing
 from experiments.shared.metrics_log import MetricsLog
+from experiments.tse import index_folder
 from tempalign.kernels.gpu import specs
 
 
@@ -157,6 +159,15 @@ def test_resume_on_other_data_is_refused(tmp_path, capsys, no_pictures):
     assert code == 2 and "data num_samples" in err
 
 
+def test_a_loss_that_is_not_finite_stops_the_job_in_its_batch(data_dir, tmp_path, capsys):
+    arguments = flags(data_dir, tmp_path / "out", "--learning_rate=1e30")
+    code, _, err = call(capsys, *arguments)
+    assert code == 2 and re.search(
+        r"full-seed0: epoch 1, batch [2-4] of 8: the loss is not finite.*smaller --learning", err
+    )
+    assert list((tmp_path / "out" / "checkpoints" / "full-seed0").iterdir()) == []
+
+
 @pytest.mark.parametrize("rate", ["1e30", "1e6"])
 def test_training_that_leaves_the_numbers_saves_none_of_them(
     data_dir, tmp_path, capsys, monkeypatch, rate
@@ -240,3 +251,30 @@ def test_throughput(capsys, monkeypatch):
     assert "1.01 (on 8 H100, " in out
     assert "1 of 1 x cpu (cpu)" in out
     assert "all on this device (a job divides --batch_size among its devices)" in out
+
+
+def test_a_store_trains_as_its_folder_and_goes_on_with_its_job(tmp_path, capsys, no_pictures):
+    folder, made = tiny_tse.write(tmp_path / "data"), tmp_path / "store"
+    writing.write_store(index_folder.load_rows(folder), made, shard_bytes=1000)
+
+    def losses(out_dir):
+        lines = MetricsLog(out_dir / "metrics.jsonl").lines()
+        return [line["loss"] for line in lines if "loss" in line]
+
+    for data_dir, out in ((folder, "a"), (made, "b")):
+        assert call(capsys, *flags(data_dir, tmp_path / out, "--epochs=2"))[0] == 0
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    code, _, err = call(capsys, *flags(made, tmp_path / "a", "--epochs=3"), "--resume")
+    assert (code, err) == (0, "") and len(losses(tmp_path / "a")) == 3
+    shard = next(made.glob("*.array_record"))
+    shard.write_bytes(bytes(shard.stat().st_size))
+    code, _, err = call(capsys, *flags(made, tmp_path / "c"))
+    assert code == 2 and "not what was written" in err
+
+
+def test_batches_of_similar_lengths_are_another_job(data_dir, tmp_path, capsys, no_pictures):
+    arguments = flags(data_dir, tmp_path, "--epochs=2", "--length_buckets=3")
+    assert call(capsys, *arguments)[0] == 0
+    assert report(tmp_path)["runs"][0]["history"][-1]["loss"] > 0
+    code, _, err = call(capsys, *flags(data_dir, tmp_path, "--epochs=2"), "--resume")
+    assert code == 2 and "--length_buckets: was 3, now 0" in err

@@ -1,4 +1,4 @@
-"""A job that was killed ends as if it had not been; several devices share every batch."""
+"""A job that was killed ends as if it had not been."""
 
 import json
 import signal
@@ -8,10 +8,8 @@ import pytest
 import tiny_tse
 
 from experiments.dejavid import job
-from experiments.dejavid.training import DejaVidRun
 from experiments.shared.checkpoints import Checkpoints
 from experiments.shared.metrics_log import MetricsLog
-from experiments.shared.run import train
 
 
 def run(*flags):
@@ -53,21 +51,3 @@ def test_a_job_that_is_killed_in_the_commit_of_a_checkpoint_resumes_bit_for_bit(
     assert [line["epochs_done"] for line in lines if line["event"] == "run_start"] == [0, 1]
     sessions = json.loads((killed / "report.json").read_text())["sessions"]
     assert [session["epochs"] for session in sessions] == [[1, 1], [2, 3]]
-
-
-def test_two_devices_share_every_batch(tmp_path):
-    run = DejaVidRun(tiny_tse.dataset(), tiny_tse.settings(epochs=2), "full", 0)
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    expected = train(run, tmp_path / "one", log, epochs=2, keep=1, identity={})
-    done = tiny_tse.in_another_process("two_devices.py", tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    assert "--batch_size must be a multiple of 2, the devices that jax sees, got 7" in done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["sessions"] == [[[1, 1], 2], [[2, 2], 2]]
-    for name in ("loss", "train_accuracy", "test_top1"):
-        np.testing.assert_allclose(
-            [entry[name] for entry in found["history"]],
-            [entry[name] for entry in expected.history],
-            rtol=1e-4,
-        )
-    np.testing.assert_allclose(found["logits"], expected.state.test_logits, rtol=1e-3, atol=1e-3)

@@ -30,6 +30,7 @@ from experiments.extract_tse import __main__ as module
 from experiments.extract_tse import extraction, job
 from experiments.extract_tse.settings import Settings
 from experiments.extract_tse.windows import Plan, Windows
+from experiments.shared import processes
 from experiments.shared.errors import UserError
 from experiments.tse import index_folder
 from experiments.vision.encoders import open_encoder
@@ -345,10 +346,12 @@ def test_a_process_of_a_cluster_does_its_shard(folder, monkeypatch):
     import jax
 
     called = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda: called.append(1))
+    monkeypatch.setattr(processes._Cluster, "is_joined", False)  # as it shall be afterwards
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **_: called.append(1))
+    monkeypatch.setattr(processes, "meet", lambda: called.append(2))
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     job.run(settings(folder, distributed=True))
-    assert called and sorted(path.name for path in (folder / "tse/features").iterdir()) == [
-        "v1.npy"
-    ]
+    assert called == [1, 2] and sorted(
+        path.name for path in (folder / "tse/features").iterdir()
+    ) == ["v1.npy"]

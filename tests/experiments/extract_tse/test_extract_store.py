@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_extraction import write_folder, write_list
 
+from experiments.extract_tse import ledger
 from experiments.extract_tse.decoding import End, source_of
 from experiments.extract_tse.ledger import FILE
 from experiments.extract_tse.listing import read_list
@@ -218,3 +219,22 @@ def test_labels_of_frames_reach_the_anomaly_detection(folder):
 def test_labels_that_are_not_there_are_the_videos_failure(folder, text):
     write_list(folder, [("v0.mkv", "train", text)], ("path", "split", "labels"))
     assert f"labels {text}: cannot be read" in opened(folder).copy_labels(videos_of(folder)[0])
+
+
+def test_what_is_made_anew_counts_though_the_clock_was_put_back(saved, monkeypatch):
+    """Else it would be behind the record that it replaces, and be made at every start."""
+    now = ledger.time.time_ns()
+    monkeypatch.setattr(ledger.time, "time_ns", lambda: now - 10**15)
+    (saved / "tse/features/v1.npy").unlink()
+    assert remaining(saved) == ["v1"]  # the former record is void from now on
+    save(opened(saved), videos_of(saved)[1])
+    assert remaining(saved) == [] and opened(saved).summary().pending == 0
+
+
+@pytest.mark.parametrize("key", [5, None, ["a"], {}])
+def test_a_line_whose_key_is_no_text_is_passed_over(saved, key):
+    path = saved / "tse/parts/0-of-1" / FILE
+    line = json.loads(path.read_text().splitlines()[0])
+    with open(path, "a") as file:
+        file.write(json.dumps(line | {"key": key, "frames": -1}) + "\n" + "[" * 100_000 + "\n")
+    assert remaining(saved) == []

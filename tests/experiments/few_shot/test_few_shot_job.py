@@ -281,7 +281,8 @@ def test_features_alone_are_evaluated_without_training(folder, tmp_path, without
 
 
 def test_a_loss_that_is_not_finite_is_an_error(folder, tmp_path):
-    with pytest.raises(UserError, match="(?s)finite.*smaller --learning_rate, in another"):
+    said = "epoch 1, batch 2 of 2: the loss is not finite.*smaller --learning_rate, in another"
+    with pytest.raises(UserError, match=f"(?s)seed0: {said}"):
         job.run(settings(folder, tmp_path, learning_rate=1e38, shots=(1,)))
     assert not list((tmp_path / "checkpoints").glob("*/[0-9]*"))
 

@@ -6,6 +6,7 @@ import shutil
 
 import command_line
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_frames
@@ -95,6 +96,16 @@ def test_a_resumed_job_equals_an_uninterrupted_one(folder, tmp_path, without_pic
         assert entry["val_accuracy"] == again["val_accuracy"]
     scores = [json.loads((out / "report.json").read_text())["scores"] for out in (whole, cut)]
     assert scores[0] == scores[1]
+
+
+def test_a_loss_that_is_not_finite_names_its_batch(folder, tmp_path, monkeypatch):
+    losses = iter([1.0, 1.0, 1.0, float("nan")])
+    monkeypatch.setattr(
+        video_training, "train_step", lambda _, state, *__: (state, jnp.float32(next(losses)))
+    )
+    with pytest.raises(UserError, match=f"{RUN}: epoch 2, batch 2 of 2: the loss is not finite"):
+        run(folder, tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints" / RUN).iterdir()] == ["1"]
 
 
 def test_changed_videos_are_refused(folder, tmp_path, without_pictures):

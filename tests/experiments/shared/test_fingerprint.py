@@ -178,3 +178,26 @@ def test_all_files_of_a_package_count(tmp_path, monkeypatch):
     one = encoder_identity("own_package_h3:f", Digests())
     (package / "layers.py").write_text("x = 1\n")
     assert encoder_identity("own_package_h3:f", Digests()) != one
+
+
+def test_a_file_that_is_read_must_still_be_the_same(tmp_path):
+    path, other = tmp_path / "a", tmp_path / "b"
+    for one in (path, other):
+        one.write_bytes(b"x")
+    digests = Digests()
+    with digests.checked(path):  # nothing is known of it yet
+        path.write_bytes(b"1")
+    digests.of_files([path, other])
+    with digests.checked(path), digests.checked(None):
+        os.utime(path, (0, 0))  # the same bytes
+    with pytest.raises(UserError, match="a: was changed since the job began; put back"):
+        with digests.checked(path):
+            path.write_bytes(b"2")
+    path.write_bytes(b"1")
+    with pytest.raises(UserError, match="a: is no longer there; put it back"):
+        with digests.checked(path):
+            path.unlink()
+            raise UserError("what the reader says then")
+    with pytest.raises(UserError, match="what the reader says of b"):
+        with digests.checked(other):
+            raise UserError("what the reader says of b")

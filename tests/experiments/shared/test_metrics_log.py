@@ -88,3 +88,10 @@ def test_a_log_that_cannot_be_opened_is_named(tmp_path):
         MetricsLog(tmp_path)
     with pytest.raises(UserError, match="absent/metrics.jsonl: cannot be written"):
         MetricsLog(tmp_path / "absent" / "metrics.jsonl").write("a")
+
+
+def test_a_line_that_is_too_deep_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"event": "a"}\n' + "[" * 100_000 + "\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 2: not a line of this log"):
+        MetricsLog(path)

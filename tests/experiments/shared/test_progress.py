@@ -12,7 +12,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr("tqdm.std.time", lambda: self.now)
+        monkeypatch.setattr(module, "monotonic", lambda: self.now)
 
     def passing(self, items, seconds=1.0):
         for item in items:
@@ -88,6 +88,14 @@ def test_one_long_step_is_one_line(clock, capfd):
     clock.now += 500
     bar.update(1)
     assert capfd.readouterr().err.splitlines() == ["slow: 50 %, 1 of 2 it, 0.00 it/s, 08:20 left"]
+
+
+def test_a_clock_that_is_put_back_is_no_matter(clock, monkeypatch, capfd):
+    for _ in progress([None] * 25, unit="file"):
+        clock.now += 1
+        monkeypatch.setattr("tqdm.std.time", lambda: -clock.now)
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 2 and "00:15 left" in told[0]
 
 
 def test_bar_on_a_terminal(monkeypatch):

@@ -277,3 +277,17 @@ def test_the_record_says_all_that_a_report_needs(job):
     assert step == 3 and record["identity"] == IDENTITY
     assert record["history"] == trained.history == json.loads(json.dumps(trained.history))
     assert record["sessions"] == trained.sessions
+
+
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_line_that_a_kill_left_out_is_written_at_the_resume(job, tmp_path, epochs):
+    job.train(TinyRun(), epochs=2)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    [at] = [n for n, line in enumerate(lines) if json.loads(line).get("epoch") == 2]
+    path.write_text("".join(lines[:at]))
+    job.train(TinyRun(), epochs=epochs)
+    again = [line for line in job.lines("epoch") if line["epoch"] == 2]
+    assert len(again) == 1 and again[0]["seconds"] == json.loads(lines[at])["seconds"]
+    job.train(TinyRun(), epochs=epochs)
+    assert [line["epoch"] for line in job.lines("epoch")] == [*range(1, epochs + 1)]

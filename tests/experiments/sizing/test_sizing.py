@@ -49,7 +49,6 @@ def test_what_stays_is_what_a_step_is_given(dtype):
     one = parts[batches] / memory.BATCHES_AT_ONCE
     # Beside them a few scalars: sums of the epoch, rates, the optimiser's count.
     assert stays + one <= compiled.argument_size_in_bytes <= stays + one + 64
-    assert memory.BATCHES_AT_ONCE == training._STEPS_AHEAD + 1
     # All but the scaling and the batch is given back in place of what was taken.
     state = stays - parts["mean and deviation of the features"]
     assert state <= compiled.alias_size_in_bytes <= compiled.output_size_in_bytes <= state + 128

@@ -128,6 +128,19 @@ def test_a_start_that_fails_leaves_the_folder_free(tmp_path):
     job.run(tiny_clips.settings(folder, **FEW | {"epochs": 1, "baselines": ()}))
 
 
+def test_a_loss_that_is_not_finite_names_its_batch(tmp_path, monkeypatch):
+    settings = tiny_clips.settings(tiny_clips.write_folder(tmp_path), **FEW)
+    losses = iter([1.0, np.nan])
+
+    def step(state, batch):
+        return state, np.array([next(losses), 0, 4])
+
+    monkeypatch.setattr(training, "_compiled", lambda *_: (step, 0))
+    with pytest.raises(UserError, match="seed0: epoch 1, batch 2 of 2: the loss is not finite"):
+        job.run(settings)
+    assert not list((tmp_path / "out" / "checkpoints").glob("*/[0-9]*"))
+
+
 def test_predictions_are_those_of_the_report(finished):
     folder = finished[0]
     listed = folder / "listed.csv"

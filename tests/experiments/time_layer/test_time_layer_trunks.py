@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_clips
+from command_line import never
 from flax import nnx
 
 from experiments.shared.errors import MissingFileError, UserError
@@ -15,6 +16,7 @@ from experiments.shared.metrics_log import MetricsLog
 from experiments.time_layer import job, training
 from experiments.time_layer.models import DepthClassifier, TrunkClassifier, make_classifier
 from experiments.time_layer.settings import Settings
+from experiments.vision.trunks import foreign, opening
 
 OWN = {
     "model": "tiny_trunks:staged",
@@ -69,8 +71,18 @@ def test_a_killed_job_ends_as_one_that_was_not(folder, tmp_path, monkeypatch):
 
 
 def test_a_prediction(folder):
-    shown = job.run(Settings(out_dir=str(folder / "out"), predict=str(folder / "test1.mkv")))
+    request = {"out_dir": str(folder / "out"), "predict": str(folder / "test1.mkv")}
+    shown = job.run(Settings(**request, model=OWN["model"]))
     assert "4 frames, by TIME_N8_spatial seed 0, epoch 2" in shown
+
+
+def test_a_run_folder_cannot_ask_for_code(folder, monkeypatch):
+    monkeypatch.setattr(foreign, "open_foreign", never)
+    monkeypatch.setattr(opening, "open_foreign", never)
+    request = {"out_dir": str(folder / "out"), "predict": str(folder / "test1.mkv")}
+    for model in ("resnet", "tiny_trunks:of_file"):
+        with pytest.raises(UserError, match="where you trust it, add --model=tiny_trunks:staged"):
+            job.run(Settings(**request, model=model))
 
 
 def test_weights_of_other_content_are_another_job(tmp_path):
@@ -85,6 +97,9 @@ def test_weights_of_other_content_are_another_job(tmp_path):
     run_of(folder, **given, weights=str(tmp_path / "moved.npy"), resume=True)
     # A prediction takes what was trained from the checkpoint; this factory wants a file for shapes.
     request = {"out_dir": str(folder / "out"), "predict": str(folder / "test1.mkv")}
+    with pytest.raises(UserError, match=r"add --model=tiny_trunks:of_file --weights=.*1.npy"):
+        job.run(Settings(**request))
+    request["model"] = given["model"]
     shown = job.run(Settings(**request, weights=str(tmp_path / "moved.npy")))
     assert shown == job.run(Settings(**request, weights=str(tmp_path / "2.npy")))
 

@@ -6,9 +6,11 @@ from shutil import copyfile
 import numpy as np
 import pytest
 
+from experiments.make_store import job
+from experiments.make_store.settings import Settings
 from experiments.shared.errors import UserError
 from experiments.shared.fingerprint import Digests
-from experiments.tse import dejavid_layout
+from experiments.tse import dejavid_layout, index_folder
 from experiments.tse.dataset import check_finite
 
 
@@ -170,3 +172,18 @@ def test_truncated_tensor_files_are_listed_when_the_folder_is_opened(dejavid_dir
     with pytest.raises(ValueError, match="feats: 2 problems") as caught:  # dict.pt once
         dejavid_layout.load(folder)
     assert "dict.pt" in str(caught.value) and "half.pt" in str(caught.value)
+
+
+def test_a_store_holds_what_the_folder_does(dejavid_dir, tmp_path):
+    data_dir = dejavid_dir()
+    made = Settings(layout="dejavid", data_dir=str(data_dir), out_dir=str(tmp_path / "store"))
+    job.run(made)
+    job.run(Settings(data_dir=made.out_dir, verify=True))
+    ours, theirs = index_folder.load(made.out_dir), dejavid_layout.load(data_dir)
+    assert ours.class_names == theirs.class_names
+    for name, split in ours.splits.items():
+        other = theirs.splits[name]
+        assert split.ids == other.ids and split.labels.tolist() == other.labels.tolist()
+        for row in range(len(split)):
+            np.testing.assert_array_equal(split.source[row], other.source[row])
+    assert "split 'val' of id2splits.pkl" in ours.note

@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from experiments.shared import archives
 from experiments.shared.errors import UserError
-from experiments.tse import torch_file
 from experiments.tse.torch_file import StoredTensor, read_tensor, tensor_headers
 
 
@@ -176,7 +176,7 @@ def test_files_that_grow_when_they_are_read_are_refused(torch_files, tmp_path, m
         for name, data in members.items():
             new.writestr(name, zeros if name.endswith("data/0") else data)
     load(path)  # a small one is fine
-    monkeypatch.setattr(torch_file, "_MOST_EXPANDED", 1_000_000)
+    monkeypatch.setattr(archives, "_MOST_EXPANDED", 1_000_000)
     for read in (tensor_headers, load):
         with pytest.raises(UserError, match=r"bomb.pt: compressed: .* 2,000,\d+.*1,000,000"):
             read(path)

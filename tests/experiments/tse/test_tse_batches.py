@@ -1,13 +1,14 @@
-from itertools import islice
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.tse.batches import epoch_batches, padded_length
+from experiments.tse.batches import best_widths, epoch_batches, padded_length, plan_epoch
 from experiments.tse.dataset import TseSplit
-from experiments.tse.sources import ArraySource, FileSource, TseFile
+from experiments.tse.sources import ArraySource
+from experiments.tse.stored import FileSource, TseFile
 
 
 def numbered_split(n, dtype=np.float32, max_length=40):
@@ -127,8 +128,110 @@ def test_an_epoch_can_be_left_early_and_taken_again():
         (dict(num_threads=-1), "num_threads: must be at least 0, got -1"),
         (dict(epoch=-1), "seed and epoch: must not be negative"),
         (dict(seed=-1), "seed and epoch: must not be negative"),
+        (dict(length_buckets=-1), "length_buckets: 0, or more with a seed, got -1"),
+        (dict(length_buckets=2, seed=None), "length_buckets: 0, or more with a seed, got 2"),
+        (dict(process_index=1), "process_index: must be 0 to 0, got 1"),
+        (dict(process_count=3), "batch_size: must be a multiple of 3, the processes, got 2"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_read(change, message):
     with pytest.raises(ValueError, match=message):
         epoch_batches(numbered_split(3), **{"batch_size": 2, "seed": 0, **change})
+
+
+def test_the_order_is_that_of_former_versions():
+    """Runs of one process that were begun before there were buckets and shares go on the same."""
+    order = np.random.default_rng([7, 3]).permutation(np.arange(50))
+    for batch, rows in zip(
+        epoch_batches(numbered_split(50), 8, seed=7, epoch=3), range(0, 50, 8), strict=True
+    ):
+        expected = order[rows : rows + 8]
+        np.testing.assert_array_equal(batch.labels[: len(expected)], expected)
+
+
+@pytest.mark.parametrize("options", [dict(seed=None), dict(seed=4), dict(seed=4, length_buckets=3)])
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_shares_of_all_processes_are_the_batches_of_one(count, options):
+    split = numbered_split(45)
+    whole = list(epoch_batches(split, 8, epoch=1, **options))
+    shares = [
+        list(epoch_batches(split, 8, epoch=1, process_index=k, process_count=count, **options))
+        for k in range(count)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert all(len(part.x) == 8 // count for part in parts)
+        for field, *pieces in zip(batch, *parts, strict=True):
+            np.testing.assert_array_equal(field, np.concatenate(pieces))
+
+
+def test_a_resumed_run_has_the_batches_of_one_that_was_not_stopped():
+    """Runs are saved between epochs, so the epoch's number is all of where the iterator stands."""
+
+    def epochs(*numbers):
+        options = dict(seed=2, length_buckets=4, num_threads=2)
+        return [batch for n in numbers for batch in epoch_batches(split, 8, epoch=n, **options)]
+
+    split = numbered_split(40)
+    before = epochs(1, 2, 3)
+    left = epoch_batches(split, 8, seed=2, epoch=2, length_buckets=4)  # it is killed in its second
+    next(left)
+    left.close()
+    for batch, again in zip(before[5:], epochs(2, 3), strict=True):
+        for field, other in zip(batch, again, strict=True):
+            np.testing.assert_array_equal(field, other)
+
+
+def ssv2_like(n):
+    """Videos of Something-Something are about 2 to 6 seconds long, at 12 frames a second."""
+    values = np.random.default_rng(0).normal(np.log(42), 0.35, n)
+    return np.clip(np.exp(values).astype(int), 8, 117)
+
+
+def padding(lengths, plan):
+    return 1 - sum(lengths[batch.rows].sum() for batch in plan) / sum(
+        len(batch.rows) * batch.width for batch in plan
+    )
+
+
+@pytest.mark.parametrize("n", [2_000, 20_000])
+def test_buckets_keep_padding_below_ten_percent(n):
+    lengths = ssv2_like(n)
+    plan = plan_epoch(lengths, 48, seed=0, length_buckets=16)
+    assert padding(lengths, plan) < 0.1 < padding(lengths, plan_epoch(lengths, 48, seed=0))
+    assert len({batch.width for batch in plan}) <= 16
+    assert sorted(np.concatenate([batch.rows for batch in plan]).tolist()) == list(range(n))
+    assert [len(batch.rows) for batch in plan[:-1]] == [48] * (n // 48)
+    assert len(plan) == -(-n // 48)
+
+
+def test_buckets_do_not_fix_who_shares_a_batch():
+    lengths = ssv2_like(20_000)
+    shared, longest = [], []
+    for epoch in (0, 1):
+        plan = plan_epoch(lengths, 48, seed=0, epoch=epoch, length_buckets=16)
+        shared.append({frozenset(batch.rows.tolist()) for batch in plan})
+        longest.append([batch.width for batch in plan])
+    assert not shared[0] & shared[1]
+    for widths in longest:  # not from short to long
+        assert abs(np.corrcoef(np.arange(len(widths)), widths)[0, 1]) < 0.2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30), st.integers(1, 4))
+def test_widths_are_the_best_of_all_choices(lengths, count):
+    def added(widths):
+        widths = np.array(widths)
+        return int((widths[np.searchsorted(widths, lengths)] - lengths).sum())
+
+    found, all_widths = best_widths(np.array(lengths), count), sorted(set(lengths))
+    choices = combinations(all_widths, min(count, len(all_widths)))
+    best = min(added(choice) for choice in choices if choice[-1] == all_widths[-1])
+    assert added(found) == best
+    assert len(found) <= count and found[-1] == all_widths[-1]
+
+
+def test_widths_of_very_many_lengths():
+    lengths = np.random.default_rng(0).integers(1, 100_000, 5_000)
+    found = best_widths(lengths, 8)
+    assert len(found) == 8 and found[-1] == lengths.max()
+    assert (np.diff(found) > 10_000).all()  # evenly, as they are

@@ -12,7 +12,8 @@ from experiments.tse.dataset import (
     feature_statistics,
     to_padded,
 )
-from experiments.tse.sources import ArraySource, FileSource, TseFile, check_tse, conversion_note
+from experiments.tse.sources import ArraySource, check_tse
+from experiments.tse.stored import FileSource, TseFile, conversion_note
 
 
 def arrays(lengths, num_features=3, dtype=np.float32, seed=0):

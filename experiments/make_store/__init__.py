@@ -1,0 +1,1 @@
+"""Stores of sequences in few files: made, taken apart, verified, measured."""
