@@ -1,5 +1,6 @@
 """What a training is said to need, against the training itself."""
 
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -16,7 +17,7 @@ from jax.sharding import PartitionSpec
 
 from experiments.dejavid import training
 from experiments.dejavid.steps import train_step
-from experiments.shared import options
+from experiments.shared import devices, options
 from experiments.sizing import __main__ as script
 from experiments.sizing import job, memory, seconds
 from experiments.sizing.settings import Settings
@@ -109,6 +110,42 @@ def test_an_upper_bound_of_what_the_compiler_plans(monkeypatch, flags):
     assert planned <= memory.in_a_step(settings) <= 2 * planned
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda13_plugin") is None, reason="needs the extra deviceless"
+)
+@pytest.mark.parametrize("shards", [2, 8])
+def test_cards_that_divide_the_classes(monkeypatch, shards):
+    monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
+    settings = parsed(f"--classes=400 --devices=8 --class_shards={shards}")
+    cards = np.array(deviceless.mesh_of("h200", 8).devices)
+    mesh = jax.sharding.Mesh(cards.reshape(-1, shards), (devices.BATCH, devices.CLASS))
+    spec, arguments = tiny_step.arguments(settings, "pallas")
+    spec = dataclasses.replace(spec, mesh=mesh, num_classes=settings.classes)
+
+    def placed(leaf, axis, parts):
+        """All of an array of which each card has a part."""
+        whole = jax.sharding.NamedSharding(mesh, PartitionSpec())
+        if axis is None or not leaf.shape:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
+        sharding = jax.sharding.NamedSharding(mesh, PartitionSpec(axis))
+        shape = (parts * leaf.shape[0], *leaf.shape[1:])
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
+
+    parts = ((devices.CLASS, shards), (None, 1), (devices.BATCH, 8 // shards), (None, 1), (None, 1))
+    arguments = [
+        jax.tree.map(partial(placed, axis=axis, parts=count), tree)
+        for tree, (axis, count) in zip(arguments, parts, strict=True)
+    ]
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        lowered = train_step.trace(spec, *arguments).lower(lowering_platforms=("cuda",))
+    planned = lowered.compile().memory_analysis()
+    *others, batches, comes_and_goes = memory.of_training(settings).values()
+    stays = sum(others) + batches // memory.BATCHES_AT_ONCE
+    assert stays <= planned.argument_size_in_bytes <= stays + 64
+    assert planned.temp_size_in_bytes <= comes_and_goes <= 2 * planned.temp_size_in_bytes
+
+
 def test_a_checkpoint_is_as_large_as_what_is_saved():
     dataset, of_training = tiny_step.dataset_and_settings()
     run = training.DejaVidRun(dataset, of_training, "full", 0)
@@ -185,6 +222,7 @@ def test_the_table_in_build_md(capsys):
         "SSv2",
         "HMDB51",
         "ten million videos",
+        "Kinetics-700, eight times the features",
     ]
     for name, flags, cells in rows:
         code, out, err = call(capsys, *shlex.split(flags))
