@@ -117,7 +117,7 @@ EXPERIMENT_FLOORS = [
     {"seq"},
     {"extract_tse"},
     {"dejavid", "few_shot", "time_layer", "seq_images", "seq_anomaly", "make_list", "make_store"},
-    {"arrow_of_time"},
+    {"arrow_of_time", "sizing"},
 ]
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from experiments.shared.errors import UserError
 from experiments.shared.job import JOB, OTHER, JobOptions
 from experiments.shared.options import option
+from experiments.vision.encoder_options import predict_allow_pickle, predict_weights
 
 METHODS = ("frozen_weights", "weights_only", "full", "custom")
 BASELINES = ("mean_1nn", "mean_logistic", "dtw_1nn", "dba_centroid", "encoder_logits")
@@ -202,19 +203,8 @@ class Settings(JobOptions):
         "(a run folder cannot ask for them); the names are those of experiments.extract_tse.",
         changes_result=False,
     )
-    encoder_weights: str = option(
-        "",
-        OTHER,
-        "With --predict of videos: what --weights of experiments.extract_tse was.",
-        changes_result=False,
-        path=True,
-    )
-    allow_pickle: bool = option(
-        False,
-        OTHER,
-        "With --predict of videos: let an encoder torch:FILE run whatever code the file names.",
-        changes_result=False,
-    )
+    encoder_weights: str = predict_weights()
+    allow_pickle: bool = predict_allow_pickle()
     predict_pictures: int = option(
         8,
         OTHER,

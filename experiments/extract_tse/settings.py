@@ -7,6 +7,7 @@ from experiments.extract_tse.windows import Windows
 from experiments.shared.errors import UserError
 from experiments.shared.options import option
 from experiments.shared.processes import ClusterOptions
+from experiments.vision import encoder_options
 
 _DATA = "Videos"
 _ENCODER = "Encoder"
@@ -60,13 +61,7 @@ class Settings(ClusterOptions):
     logits: bool = option(
         False, _ENCODER, "Add the encoder's logits to its embedding, where it has them."
     )
-    allow_pickle: bool = option(
-        False,
-        _ENCODER,
-        "Let a file of torch: run whatever code it names, as a pickled module does. Only for files "
-        "of people you trust.",
-        changes_result=False,
-    )
+    allow_pickle: bool = encoder_options.allow_pickle(_ENCODER)
     batch_size: int = option(
         32,
         _ENCODER,

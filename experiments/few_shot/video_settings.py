@@ -5,6 +5,7 @@ import dataclasses
 from experiments.shared.errors import UserError
 from experiments.shared.job import JOB, OTHER, JobOptions
 from experiments.shared.options import option
+from experiments.vision.encoder_options import predict_allow_pickle, predict_weights
 from experiments.vision.segments import CROPS
 from experiments.vision.trunks import FORMS, NAMES, PRECISIONS
 
@@ -147,19 +148,8 @@ class VideoOptions(JobOptions):
         "or code (a run folder cannot ask for them); names as in experiments.extract_tse.",
         changes_result=False,
     )
-    video_encoder_weights: str = option(
-        "",
-        OTHER,
-        "With --predict of videos: what --weights of experiments.extract_tse was.",
-        changes_result=False,
-        path=True,
-    )
-    allow_pickle: bool = option(
-        False,
-        OTHER,
-        "With --predict of videos: let an encoder torch:FILE run whatever code the file names.",
-        changes_result=False,
-    )
+    video_encoder_weights: str = predict_weights()
+    allow_pickle: bool = predict_allow_pickle()
     predict_pictures: int = option(
         8,
         OTHER,

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.seq import cache
+from experiments.seq import cache, encoding
 from experiments.seq_anomaly.dataset import AnomalyDataset, Video, prepare
 from experiments.seq_anomaly.settings import Settings
 from experiments.shared.fingerprint import Digests, digest_array, encoder_identity
+from experiments.vision.checked_encoder import Encoder
 from experiments.vision.mobilenet import WEIGHTS_FILE, MobileNet
 
 _GRID = (12, 16)
@@ -19,16 +20,37 @@ def encoder_of(settings: Settings, digests: Digests) -> dict[str, str]:
 
     Raises:
         MissingFileError: its weights are not there.
+        UserError: it cannot be opened.
     """
-    weights = WEIGHTS_FILE if settings.encoder == "mobilenet_v2" else None
-    return encoder_identity(settings.encoder, digests, weights)
+    if settings.encoder not in encoding.OWN:
+        return dict(_opened(settings).spec.identity)
+    own = settings.encoder == "mobilenet_v2"
+    weights = settings.encoder_weights or WEIGHTS_FILE
+    return encoder_identity(settings.encoder, digests, weights if own else None)
+
+
+def _opened(settings: Settings) -> Encoder:
+    return encoding.opened(
+        settings.encoder,
+        weights=settings.encoder_weights,
+        allow_pickle=settings.allow_pickle,
+    )
 
 
 def num_features(dataset: AnomalyDataset, settings: Settings) -> int:
     """Returns F as the classifier has it."""
-    planted = 3 * _GRID[0] * _GRID[1] if settings.encoder == "pixels" else MobileNet.num_features
-    own = planted if settings.layout == "planted" else dataset.num_features
+    own = _planted_features(settings) if settings.layout == "planted" else dataset.num_features
     return own * (2 if settings.motion else 1)
+
+
+def _planted_features(settings: Settings) -> int:
+    if settings.encoder == "pixels":
+        return 3 * _GRID[0] * _GRID[1]
+    if settings.encoder == "mobilenet_v2":
+        return MobileNet.num_features
+    found = _opened(settings).spec.num_features
+    assert found is not None
+    return found
 
 
 def compute_features(dataset: AnomalyDataset, settings: Settings, folder: Path) -> AnomalyDataset:
@@ -68,10 +90,15 @@ def _encoded(images: np.ndarray, settings: Settings, path: Path) -> np.ndarray:
 
     def compute() -> cache.Arrays:
         if settings.encoder == "mobilenet_v2":
-            return {"features": MobileNet.load().encode(images[first], desc="features")}
-        return {"features": grid_colours(images[first])}
+            net = MobileNet.load(settings.encoder_weights or None)
+            return {"features": net.encode(images[first], desc="features")}
+        if settings.encoder == "pixels":
+            return {"features": grid_colours(images[first])}
+        return {"features": encoding.encoded(_opened(settings), images[first])}
 
-    return cache.kept(path, key, compute)["features"][rows]
+    found = cache.kept(path, key, compute)["features"][rows]
+    encoding.forget()  # no picture is left
+    return found
 
 
 def grid_colours(images: np.ndarray) -> np.ndarray:

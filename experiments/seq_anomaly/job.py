@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from experiments.seq import training
+from experiments.seq import encoding, training
 from experiments.seq.results import RunResult
 from experiments.seq_anomaly import features, index_folder, planted
 from experiments.seq_anomaly.baselines import run_baselines
@@ -65,6 +65,7 @@ def _load(settings: Settings) -> AnomalyDataset:
 def _identify(dataset: AnomalyDataset, settings: Settings, digests: Digests) -> Mapping[str, Any]:
     found = identity(dataset)
     if settings.layout == "planted":
+        encoding.forget()
         found["encoder"] = features.encoder_of(settings, digests)
     return found
 

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import ClassVar
 
-from experiments.seq.settings import METHOD, TRAINING, SeqOptions, other_default
+from experiments.seq.encoding import EncoderOptions, check_name
+from experiments.seq.settings import METHOD, TRAINING, other_default
 from experiments.shared.errors import UserError
 from experiments.shared.job import JOB
 from experiments.shared.options import option
@@ -13,7 +14,7 @@ _DATA = "Data"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(SeqOptions):
+class Settings(EncoderOptions):
     """Everything the job can be told. `--help` says what each field means.
 
     Raises:
@@ -21,7 +22,7 @@ class Settings(SeqOptions):
     """
 
     FORMER: ClassVar[Mapping[str, str]] = {
-        **SeqOptions.FORMER,
+        **EncoderOptions.FORMER,
         "--window": "--tau",
         "--support": "--num_support",
         "--center": "--center=median",
@@ -65,9 +66,10 @@ class Settings(SeqOptions):
     encoder: str = option(
         "mobilenet_v2",
         _DATA,
-        "Features of the planted layout: mobilenet_v2 (1280, frozen) or pixels (mean colours of a "
-        "12 x 16 grid).",
-        choices=("mobilenet_v2", "pixels"),
+        "Features of the planted layout: mobilenet_v2 (1280, frozen; of the frames as they are), "
+        "pixels (mean colours of a 12 x 16 grid), or an encoder of pictures by its name, to whose "
+        "size frames are scaled (thumbnail, onnx:FILE, torchscript:FILE, torch:FILE, "
+        "transformers:FOLDER, MODULE:FUNCTION; see experiments/vision/encoders.py).",
     )
     plant_seed: int = option(
         0, _DATA, "Seed of the planted events (planted layout only).", minimum=0
@@ -109,6 +111,7 @@ class Settings(SeqOptions):
                 "--flagfile=experiments/flags/seq_anomaly_demo.txt for the data that comes with "
                 "this)"
             )
+        check_name(self.encoder, self.encoder_weights)
         if self.layout == "planted" and self.protocol == "snippet":
             raise UserError("--protocol=snippet: the planted layout has one row a frame only")
         if self.batch_size % 2:

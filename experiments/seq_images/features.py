@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.seq import cache
+from experiments.seq import cache, encoding
 from experiments.seq_images.dataset import ImageDataset, Split
 from experiments.seq_images.settings import Settings
 from experiments.seq_images.virtual_sequences import virtual_sequences
 from experiments.shared.errors import UserError
 from experiments.shared.fingerprint import Digests, digest_array, encoder_identity
 from experiments.shared.progress import progress
+from experiments.vision.checked_encoder import Encoder as VisionEncoder
+from experiments.vision.foreign_encoders import is_encoder, makes_encoder, weights_identity
 from experiments.vision.mobilenet import WEIGHTS_FILE, MobileNet
 
 _PART = 64  # images in a file: what a kill can cost
@@ -42,12 +44,32 @@ class Features:
 
 
 class Encoder:
-    """The frozen encoder of a job: images to features. It is loaded when it is first used."""
+    """The frozen encoder of a job: images to features. It is loaded when it is first needed."""
 
-    def __init__(self, name: str, weights: str = "") -> None:
-        """Takes `--encoder` and `--encoder_weights`; code of the user's is not imported yet."""
+    def __init__(
+        self, name: str, weights: str = "", *, size: int = 0, allow_pickle: bool = False
+    ) -> None:
+        """Takes what the command line says; code of the user's is not imported yet.
+
+        Args:
+            name: `--encoder`.
+            weights: `--encoder_weights`.
+            size: side of the images; 0: as an encoder of `experiments.vision.encoders` has it.
+            allow_pickle: `--allow_pickle`.
+        """
         self._name, self._weights = name, weights
-        self._function: Callable[[jax.Array], jax.Array] | None = None
+        self._size, self._allow_pickle = size, allow_pickle
+        self._function: Callable[[jax.Array], Any] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Encoder":
+        """Returns the encoder that settings name."""
+        return cls(
+            settings.encoder,
+            settings.encoder_weights,
+            size=settings.image_size,
+            allow_pickle=settings.allow_pickle,
+        )
 
     def identity(self, digests: Digests) -> dict[str, str]:
         """Returns what tells it from every other: its name, its source, its weights.
@@ -55,9 +77,25 @@ class Encoder:
         Raises:
             UserError: it, or its weights, are not there.
         """
-        own = self._name == "mobilenet_v2"
-        weights = (self._weights or WEIGHTS_FILE) if own else None
-        return encoder_identity(self._name, digests, weights)
+        if self._name == "mobilenet_v2":
+            return encoder_identity(self._name, digests, self._weights or WEIGHTS_FILE)
+        if self._name == "pixels":
+            return encoder_identity(self._name, digests)
+        if not encoding.is_code(self._name):
+            return dict(self._opened().spec.identity)
+        found = encoder_identity(self._name, digests)
+        return found | ({"weights": weights_identity(self._weights)} if self._weights else {})
+
+    @property
+    def num_features(self) -> int:
+        """F; of code of the user's, which is not called for this, that of mobilenet_v2."""
+        if self._name == "pixels":
+            return 3 * self._size**2
+        if self._name == "mobilenet_v2" or encoding.is_code(self._name):
+            return MobileNet.num_features
+        found = self._opened().spec.num_features
+        assert found is not None
+        return found
 
     def __call__(self, frames: jax.Array) -> np.ndarray:
         """Returns float16 features ``[N, F]`` of float32 images ``[N, S, S, 3]`` in [0, 1].
@@ -85,19 +123,38 @@ class Encoder:
             )
         return stored
 
-    def _load(self) -> Callable[[jax.Array], jax.Array]:
+    def _opened(self) -> VisionEncoder:
+        return encoding.opened(
+            self._name,
+            weights=self._weights,
+            size=self._size,
+            allow_pickle=self._allow_pickle,
+        )
+
+    def _load(self) -> Callable[[jax.Array], Any]:
         if self._name == "pixels":
             return lambda images: images.reshape(len(images), -1)
         if self._name == "mobilenet_v2":
             return MobileNet.load(self._weights or None)
-        module, _, name = self._name.partition(":")
-        try:
-            function = getattr(importlib.import_module(module), name)
-        except Exception as error:  # whatever the module does when it is imported
-            raise UserError(f"--encoder={self._name}: cannot be imported ({error})") from error
-        if not callable(function):
-            raise UserError(f"--encoder={self._name}: is not a function")
-        return function
+        if encoding.is_code(self._name):
+            module, _, name = self._name.partition(":")
+            try:
+                function = getattr(importlib.import_module(module), name)
+            except Exception as error:  # whatever the module does when it is imported
+                raise UserError(f"--encoder={self._name}: cannot be imported ({error})") from error
+            if not callable(function):
+                raise UserError(f"--encoder={self._name}: is not a function")
+            if not (is_encoder(function) or makes_encoder(function)):
+                if self._weights:
+                    raise UserError(f"--encoder={self._name}: takes no weights")
+                return function
+        encoder = self._opened()
+
+        def of_bytes(images: jax.Array) -> np.ndarray:
+            shown = np.rint(np.clip(np.asarray(images), 0, 1) * 255).astype(np.uint8)
+            return encoder(shown[:, None])
+
+        return of_bytes
 
 
 def compute_features(
@@ -120,6 +177,7 @@ def compute_features(
     extractor = _Extractor(settings, folder)
     train = extractor.split("train", dataset.train, settings.draws, settings.augment_seed)
     test = extractor.split("test", dataset.test, 1, settings.augment_seed + _TEST_SEED)
+    encoding.forget()  # no picture is left
     return train, test
 
 
@@ -127,8 +185,7 @@ def num_bytes(dataset: ImageDataset, settings: Settings) -> int:
     """Returns about how many bytes the files of features take."""
     frames = len(dataset.train) * (1 + settings.draws * settings.tau)
     frames += len(dataset.test) * (1 + settings.tau)
-    pixels = settings.encoder == "pixels"
-    return 2 * frames * (3 * settings.image_size**2 if pixels else MobileNet.num_features)
+    return 2 * frames * Encoder.of(settings).num_features
 
 
 class _Extractor:
@@ -136,7 +193,7 @@ class _Extractor:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
-        self._encoder = Encoder(settings.encoder, settings.encoder_weights)
+        self._encoder = Encoder.of(settings)
         names = ("image_size", "tau", "start", "border")
         self._key: dict[str, Any] = {name: getattr(settings, name) for name in names}
         self._key |= self._encoder.identity(Digests())

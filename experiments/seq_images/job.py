@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from experiments.seq import training
+from experiments.seq import encoding, training
 from experiments.seq.results import RunResult
 from experiments.seq_images import dataset as data
 from experiments.seq_images import features
@@ -16,7 +16,6 @@ from experiments.seq_images.training import ImagesRun
 from experiments.shared import command
 from experiments.shared.fingerprint import Digests
 from experiments.shared.job import Workspace, run_job
-from experiments.vision.mobilenet import MobileNet
 
 
 def main(description: str | None, argv: Sequence[str] | None = None) -> NoReturn:
@@ -66,13 +65,15 @@ def _load(settings: Settings) -> ImageDataset:
 
 
 def _identify(dataset: ImageDataset, settings: Settings, digests: Digests) -> Mapping[str, Any]:
-    encoder = features.Encoder(settings.encoder, settings.encoder_weights)
+    encoding.forget()
+    encoder = features.Encoder.of(settings)
     return {**data.identity(dataset), "encoder": encoder.identity(digests)}
 
 
 def _num_bytes(dataset: ImageDataset, settings: Settings) -> int:
     classes, tested = len(dataset.class_names), 2 * len(dataset.test)
-    checkpoints = training.num_bytes(MobileNet.num_features, classes, tested, settings)
+    count = features.Encoder.of(settings).num_features
+    checkpoints = training.num_bytes(count, classes, tested, settings)
     return features.num_bytes(dataset, settings) + checkpoints
 
 

@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.seq import encoding
 from experiments.seq.results import Variant
 from experiments.seq.training import saved_head
 from experiments.seq_images.features import Encoder
-from experiments.seq_images.settings import ENCODERS, Settings
+from experiments.seq_images.settings import Settings
 from experiments.seq_images.training import classify
 from experiments.shared.errors import UserError
 from experiments.shared.fingerprint import Digests
@@ -60,16 +61,25 @@ def predict(request: Settings) -> str:
 def _encoder(request: Settings, run: OpenRun[Settings]) -> Encoder:
     """The encoder of the run. A run folder may come from anyone, so it cannot name code to run."""
     name = run.settings.encoder
-    if name not in ENCODERS and request.encoder != name:
-        raise UserError(
-            f"--predict: the run in {run.folder} says that its encoder is {name}, which is code "
-            "that a file cannot ask to run; where you trust it, add "
-            f"--encoder={name} to the command line"
-        )
-    encoder = Encoder(name, request.encoder_weights or run.settings.encoder_weights)
+    given, weights = name, request.encoder_weights or run.settings.encoder_weights
+    if name not in encoding.WITHOUT_CODE:
+        # A file may lie elsewhere by now; its digest tells whether it is the same. Weights that
+        # code of the user's reads are not taken from the run either.
+        given, weights = request.encoder, request.encoder_weights
+        one_of_files = not encoding.is_code(name) and given not in encoding.WITHOUT_CODE
+        if given != name and not one_of_files:
+            raise UserError(
+                f"--predict: the run in {run.folder} says that its encoder is {name}, a file or "
+                f"code that a run folder cannot ask for; where you trust it, add --encoder={name} "
+                "to the command line, and what else it was opened with"
+            )
+    encoding.forget()
+    encoder = Encoder(
+        given, weights, size=run.settings.image_size, allow_pickle=request.allow_pickle
+    )
     if encoder.identity(Digests()) != run.data["encoder"]:
         raise UserError(
-            f"--encoder={name}: its source or weights are not those that the run in {run.folder} "
+            f"--encoder={given}: its source or weights are not those that the run in {run.folder} "
             "was trained with"
         )
     return encoder

@@ -2,21 +2,20 @@
 
 import dataclasses
 
-from experiments.seq.settings import METHOD, SeqOptions
+from experiments.seq.encoding import EncoderOptions, check_name
+from experiments.seq.settings import METHOD
 from experiments.seq_images.augment import BORDERS
 from experiments.seq_images.virtual_sequences import STARTS
 from experiments.shared.errors import UserError
 from experiments.shared.job import JOB
 from experiments.shared.options import option
 
-ENCODERS = ("mobilenet_v2", "pixels")
-
 _DATA = "Data"
 _SEQUENCES = "Virtual sequences and features"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(SeqOptions):
+class Settings(EncoderOptions):
     """Everything the job can be told. `--help` says what each field means.
 
     Raises:
@@ -57,15 +56,11 @@ class Settings(SeqOptions):
         "mobilenet_v2",
         _SEQUENCES,
         "The frozen encoder: mobilenet_v2 (comes with this repository; 1280 features), pixels "
-        "(their values; for tests), or MODULE:FUNCTION of your own, which is called with float32 "
-        "[N, S, S, 3] in [0, 1] and returns [N, F]. --predict wants such a one named again.",
-    )
-    encoder_weights: str = option(
-        "",
-        _SEQUENCES,
-        "Other weights of mobilenet_v2: a torch.save file of torchvision's model.",
-        changes_result=False,
-        path=True,
+        "(their values; for tests), thumbnail and models of others from a local path (onnx:FILE, "
+        "torchscript:FILE, torch:FILE, transformers:FOLDER), which are given bytes and must be of "
+        "--image_size; see experiments/vision/encoders.py. Or MODULE:FUNCTION of your own, which "
+        "is called with float32 [N, S, S, 3] in [0, 1] and returns [N, F], or makes an encoder. "
+        "--predict wants files and code named again.",
     )
     draws: int = option(
         4, _SEQUENCES, "Virtual sequences of each training image; each test image has one.",
@@ -112,13 +107,7 @@ class Settings(SeqOptions):
                 "--flagfile=experiments/flags/seq_images_demo.txt for the data that comes with "
                 "this)"
             )
-        module, _, function = self.encoder.partition(":")
-        if self.encoder not in ENCODERS and not (module and function):
-            raise UserError(
-                f"--encoder={self.encoder}: allowed: {', '.join(ENCODERS)} or MODULE:FUNCTION"
-            )
-        if self.encoder_weights and self.encoder != "mobilenet_v2":
-            raise UserError("--encoder_weights: only with --encoder=mobilenet_v2")
+        check_name(self.encoder, self.encoder_weights)
         if self.encoder == "mobilenet_v2" and self.image_size < 32:
             raise UserError(
                 f"--image_size={self.image_size}: --encoder=mobilenet_v2 needs at least 32"

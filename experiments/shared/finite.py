@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.shared.errors import UserError
 
-_STEPS_AHEAD = 4  # how many steps the host may be ahead of the device: bounds their memory
+STEPS_AHEAD = 4  # how many steps the host may be ahead of the device: bounds their memory
 
 
 class Ahead:
@@ -21,7 +21,7 @@ class Ahead:
     def add(self, result: Any) -> None:
         """Takes what a step will have computed, and waits for that of an earlier one."""
         self._waiting.append(result)
-        if len(self._waiting) > _STEPS_AHEAD:
+        if len(self._waiting) > STEPS_AHEAD:
             self.look(self._waiting.popleft())
 
     def look(self, result: Any) -> None:

@@ -31,7 +31,7 @@ from experiments.vision.foreign_encoders import FORMS, opener
 from experiments.vision.foreign_model import Wish
 from experiments.vision.mobilenet import NUM_FEATURES, SMALLEST_SIDE, WEIGHTS_FILE, MobileNet
 
-__all__ = ["Encoder", "EncoderSpec", "NotFiniteError", "open_encoder"]
+__all__ = ["FORMS", "Encoder", "EncoderSpec", "NotFiniteError", "open_encoder"]
 
 BUILT_IN = ("thumbnail", "mobilenet_v2")
 _GRID = 8

@@ -136,8 +136,7 @@ def _open_function(wish: Wish) -> CheckedEncoder:
     if not callable(function):
         raise wish.error("is not a function")
     given = {key: getattr(wish, key) for key in _OPTIONS if getattr(wish, key)}
-    made = hasattr(function, "spec") and not inspect.isclass(function)
-    if not made and _is_factory(function):
+    if makes_encoder(function):
         try:
             inspect.signature(function).bind(**given)
         except TypeError as error:
@@ -160,10 +159,28 @@ def _open_function(wish: Wish) -> CheckedEncoder:
         raise wish.error(f"its spec must be an EncoderSpec, not a {type(spec).__name__}")
     identity = {**spec.identity, **encoder_identity(wish.name, Digests())}
     if wish.weights:
-        path = Path(wish.weights).expanduser()
-        identity["weights"] = digest_of(_files(path)) if path.exists() else wish.weights
+        identity["weights"] = weights_identity(wish.weights)
     spec = dataclasses.replace(spec, name=wish.name, identity=identity)
     return tried(wish, spec, function)
+
+
+def is_encoder(function: Any) -> bool:
+    """Whether an object is an encoder already."""
+    return hasattr(function, "spec") and not inspect.isclass(function)
+
+
+def makes_encoder(function: Any) -> bool:
+    """Whether a function makes an encoder, and is none itself."""
+    return not is_encoder(function) and _is_factory(function)
+
+
+def weights_identity(weights: str) -> str:
+    """Returns the digest of the file or folder with the weights of MODULE:FUNCTION.
+
+    Where there is none of that name, the name: it may mean anything to the function.
+    """
+    path = Path(weights).expanduser()
+    return digest_of(_files(path)) if path.exists() else weights
 
 
 _OPENERS = {

@@ -14,7 +14,7 @@ from tempalign._types import Array
 from tempalign.kernels.gpu import launch
 from tempalign.kernels.gpu.short_path import Paths
 
-_FEATURES = 256  # of a program, or of a turn of it
+FEATURES = 256  # of a program, or of a turn of it
 _WARPS = 1  # eight features for each thread: a frame is a few wide loads, and little else
 _SAMPLES = 2  # of a program that sums costs: they share what it reads of the class
 
@@ -65,7 +65,7 @@ def to_class(
         weight,
         *paths,
         cotangent,
-        grid=(classes, steps, padded // _FEATURES),
+        grid=(classes, steps, padded // FEATURES),
         out_shape=[shape, shape],
         name="path_gradient_class",
         interpret=interpret,
@@ -88,7 +88,7 @@ def to_sample(
         weight,
         *paths,
         cotangent,
-        grid=(samples, frames, padded // _FEATURES),
+        grid=(samples, frames, padded // FEATURES),
         out_shape=[jax.ShapeDtypeStruct(x.shape, jnp.float32)],
         name="path_gradient_sample",
         interpret=interpret,
@@ -97,9 +97,14 @@ def to_sample(
     return to_x[..., :features]
 
 
+def padded_features(num_features: int) -> int:
+    """How many features an operand has in whole blocks of them."""
+    return -(-num_features // FEATURES) * FEATURES
+
+
 def _padded(operand: Array) -> Array:
     """Whole blocks of features; a zero contributes 0 to every sum."""
-    fill = -operand.shape[-1] % _FEATURES
+    fill = padded_features(operand.shape[-1]) - operand.shape[-1]
     return jnp.pad(operand, ((0, 0), (0, 0), (0, fill)))
 
 
@@ -116,7 +121,7 @@ def _cost_kernel(x_ref, centroid_ref, weight_ref, first_ref, last_ref, value_ref
     lanes = [of_class * num_samples + sample for sample in samples]
 
     def feature_block(index, totals):
-        features = launch.block(index * _FEATURES, _FEATURES)
+        features = launch.block(index * FEATURES, FEATURES)
 
         def step(i, totals):
             centroid = _wide(centroid_ref, of_class, i, features)
@@ -133,8 +138,8 @@ def _cost_kernel(x_ref, centroid_ref, weight_ref, first_ref, last_ref, value_ref
 
         return lax.fori_loop(0, centroid_ref.shape[1], step, totals)
 
-    blocks = x_ref.shape[-1] // _FEATURES
-    nothing = tuple(jnp.zeros(_FEATURES, jnp.float32) for _ in samples)
+    blocks = x_ref.shape[-1] // FEATURES
+    nothing = tuple(jnp.zeros(FEATURES, jnp.float32) for _ in samples)
     totals = lax.fori_loop(0, blocks, feature_block, nothing)
     for lane, total in zip(lanes, totals, strict=True):
         value_ref[lane] = jnp.sum(total)
@@ -153,10 +158,10 @@ def _class_kernel(
     interpret,
 ):
     of_class, step = launch.program(0), launch.program(1)
-    features = launch.block(launch.program(2) * _FEATURES, _FEATURES)
+    features = launch.block(launch.program(2) * FEATURES, FEATURES)
     num_samples = x_ref.shape[0]
     centroid = _wide(centroid_ref, of_class, step, features)
-    nothing = jnp.zeros(_FEATURES, jnp.float32)
+    nothing = jnp.zeros(FEATURES, jnp.float32)
 
     def sample(a, totals):
         lane = of_class * num_samples + a
@@ -193,7 +198,7 @@ def _sample_kernel(
     interpret,
 ):
     sample, frame = launch.program(0), launch.program(1)
-    features = launch.block(launch.program(2) * _FEATURES, _FEATURES)
+    features = launch.block(launch.program(2) * FEATURES, FEATURES)
     num_samples = x_ref.shape[0]
     num_classes, num_steps, _ = centroid_ref.shape
     x = _wide(x_ref, sample, frame, features)
@@ -216,5 +221,5 @@ def _sample_kernel(
 
         return lax.fori_loop(0, num_steps, step, total)
 
-    start = jnp.zeros(_FEATURES, jnp.float32)
+    start = jnp.zeros(FEATURES, jnp.float32)
     to_x_ref[sample, frame, features] = lax.fori_loop(0, num_classes, one_class, start)

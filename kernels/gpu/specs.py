@@ -68,6 +68,7 @@ class Card:
         l2: bytes of the last cache.
         shared_core: bytes of shared memory of a multiprocessor.
         shared_block: bytes of it that one block can have.
+        link: bytes a second that it sends to other cards of its machine (NVLink).
     """
 
     name: str
@@ -80,6 +81,7 @@ class Card:
     l2: int
     shared_core: int
     shared_block: int
+    link: int
 
     @property
     def float32_rate(self) -> float:
@@ -91,11 +93,11 @@ CARDS = {
     "h200": Card(
         "NVIDIA H200",
         *((9, 0), 132, 128, 1.98, 4_800_000_000_000),
-        *(150_754_820_096, 52_428_800, 233_472, 232_448),
+        *(150_754_820_096, 52_428_800, 233_472, 232_448, 450_000_000_000),
     ),
     "a100": Card(
         "NVIDIA A100-SXM4-80GB",
         *((8, 0), 108, 64, 1.41, 2_039_000_000_000),
-        *(85_899_345_920, 41_943_040, 167_936, 166_912),
+        *(85_899_345_920, 41_943_040, 167_936, 166_912, 300_000_000_000),
     ),
 }

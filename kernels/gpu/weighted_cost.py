@@ -13,6 +13,7 @@ few warps to hide them.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,24 @@ Word = tuple[list[Array], list[Array], list[Array]]  # centroids, weights, video
 State = tuple[list[Array], list[Word]]  # sums; words that have been read
 
 
+class Layout(NamedTuple):
+    """The shapes in which the kernel has its operands and result.
+
+    Attributes:
+        form: what a program computes.
+        how: which program computes what.
+        height: rows, padded.
+        width: columns, padded.
+        words: of a row or column, padded.
+    """
+
+    form: Form
+    how: Plan
+    height: int
+    width: int
+    words: int
+
+
 def forward(
     x: Array, centroid: Array, weight: Array, *, interpret: bool, half: bool = False
 ) -> Array:
@@ -60,17 +79,14 @@ def forward(
     # Frames outermost: neighbouring lanes of the recurrence then read neighbouring numbers.
     columns = x.transpose(1, 0, 2).reshape(-1, x.shape[-1]).astype(jnp.float32)
     rows = [o.reshape(-1, o.shape[-1]).astype(jnp.float32) for o in (centroid, weight)]
-    form = _INTERPRETED if interpret else _HALF if half else _SINGLE
-    tiles = -(-rows[0].shape[0] // form.tile[0]), -(-columns.shape[0] // form.tile[1])
-    height, width = tiles[0] * form.tile[0], tiles[1] * form.tile[1]
+    sizes = rows[0].shape[0], columns.shape[0], x.shape[-1]
+    form, how, height, width, words = layout(*sizes, half=half, interpret=interpret)
     scales: list[Array] = []
     if half:
         rows[1], scale = _scaled_weight(rows[1], height)
         scales = [scale]
         columns, rows[0] = (jnp.clip(o, -_MOST_HALF, _MOST_HALF) for o in (columns, rows[0]))
         columns, *rows = (_half_words(operand) for operand in (columns, *rows))
-    how = plan(form, tiles, -(-columns.shape[1] // _STRETCH), launch.cores())
-    words = how.stretches * _STRETCH + form.ahead  # the last are read, but zero
     (cost,) = launch.call(
         partial(_kernel, form=form, how=how, half=half, interpret=interpret),
         _padded(jnp.stack(rows), height, words).transpose(2, 0, 1).reshape(words, -1),
@@ -87,6 +103,28 @@ def forward(
     whole = how.whole_bands * form.tile[0]
     parts = cost[whole:].reshape(how.parts, height - whole, width)
     return jnp.concatenate([cost[:whole], parts.sum(0)])
+
+
+def layout(
+    num_rows: int,
+    num_columns: int,
+    num_features: int,
+    *,
+    half: bool,
+    interpret: bool = False,
+    cores: int | None = None,
+) -> Layout:
+    """How `forward` lays out a matrix of unpadded rows and columns, on so many multiprocessors."""
+    form = _INTERPRETED if interpret else _HALF if half else _SINGLE
+    tiles = -(-num_rows // form.tile[0]), -(-num_columns // form.tile[1])
+    stretches = -(-(-(-num_features // 2) if half else num_features) // _STRETCH)
+    return Layout(
+        form,
+        plan(form, tiles, stretches, launch.cores() if cores is None else cores),
+        tiles[0] * form.tile[0],
+        tiles[1] * form.tile[1],
+        stretches * _STRETCH + form.ahead,  # the last are read, but zero
+    )
 
 
 def too_many(num_rows: int, num_columns: int) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tiny_videos
 from command_line import never
+from PIL import Image
 
-from experiments.seq import training
+from experiments.seq import encoding, training
 from experiments.seq.settings import METHODS
 from experiments.seq_anomaly import __main__ as script
 from experiments.seq_anomaly import features, job
@@ -200,9 +201,49 @@ def test_planted_data_through_the_whole_job(tmp_path, capsys, monkeypatch):
         np.testing.assert_array_equal(stored["features"], before)
 
 
+def means(frames):
+    """An encoder as every script has them: of windows ``[B, T, H, W, 3]``."""
+    return frames.mean(axis=(1, 2, 3))
+
+
+def scaled(weights):
+    factor = float(Path(weights).read_text())
+    return lambda frames: factor * means(frames)
+
+
+def test_planted_data_by_an_encoder_of_every_script(tmp_path, capsys):
+    weights, out_dir = tmp_path / "weights.txt", tmp_path / "out"
+    weights.write_text("2")
+    arguments = [
+        "--layout=planted", "--train_clips=5", "--test_clips=4", "--epochs=1",
+        "--steps_per_epoch=2", "--tau=4", "--batch_size=4", "--methods=baseline",
+        "--encoder=test_anomaly_job:scaled", f"--encoder_weights={weights}",
+        f"--out_dir={out_dir}",
+    ]  # fmt: skip
+    code, _, err = call(capsys, *arguments)
+    assert (code, err) == (0, "")
+    with np.load(out_dir / "features.npz") as stored:
+        found = stored["features"]
+    assert found.shape[1] == 3 and 0.2 < found.mean() < 2
+    weights.write_text("3")
+    code, _, err = call(capsys, *arguments, "--resume")
+    assert code == 2 and "data encoder: was" in err
+
+
+def test_pictures_are_scaled_to_an_encoder():
+    images = np.random.default_rng(0).integers(0, 256, (33, 12, 16, 3)).astype(np.uint8)
+    encoder = encoding.opened("thumbnail", size=16)
+    shown = np.stack([Image.fromarray(one).resize((16, 16), 2) for one in images])
+    np.testing.assert_array_equal(encoding.encoded(encoder, images), encoder(shown[:, None]))
+    settings = Settings(layout="planted", encoder="thumbnail", motion=True)
+    assert features.num_features(tiny_videos.dataset(), settings) == 2 * 192
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--encoder=resnet"], "allowed: mobilenet_v2, pixels, thumbnail, onnx:FILE"),
+        (["--encoder=thumbnail", "--encoder_weights=w"], "--encoder_weights: only with"),
         (["--layout=index"], "--data_dir: needed with --layout=index"),
         (["--layout=planted", "--protocol=snippet"], "one row a frame only"),
         (["--batch_size=3"], "must be even"),

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import tiny_images
 from experiments.seq_images import dataset as data
 from experiments.seq_images import features
 from experiments.seq_images.virtual_sequences import virtual_sequences
+from experiments.shared.fingerprint import Digests
+from experiments.vision.encoders import EncoderSpec, open_encoder
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +148,83 @@ def test_mobilenet_is_the_frozen_encoder(tmp_path):
     assert train.sequences.shape == (1, 1, 2, 1280)
     expected = MobileNet.load()(found.train.images.astype(np.float32) / 255)
     np.testing.assert_allclose(train.images, expected, atol=2e-3)
+
+
+def means(frames):
+    """Of windows ``[B, T, H, W, 3]``, as every script has them."""
+    return frames.mean(axis=(1, 2, 3))
+
+
+def with_weights(weights, size):
+    factor = float(Path(weights).read_text())
+
+    def encode(frames):
+        assert frames.shape[1:] == (1, size, size, 3)
+        return factor * means(frames)
+
+    return encode
+
+
+class Windows:
+    """An encoder of windows of more frames than one."""
+
+    spec = EncoderSpec("windows", 3, frames=4, size=(8, 8))
+
+    def __call__(self, frames):
+        return means(frames)
+
+
+windows = Windows()
+
+
+def test_encoders_by_the_names_of_every_script(folder, dataset, tmp_path):
+    """They get bytes: of images as they are stored, of sequences rounded."""
+    settings = tiny_images.settings(folder, encoder="thumbnail")
+    train, _ = features.compute_features(dataset, settings, tmp_path / "features")
+    assert train.images.shape == (18, 192) and train.sequences.shape == (18, 2, 3, 192)
+    assert features.Encoder.of(settings).num_features == 192
+    thumbnail = open_encoder("thumbnail", size=8)
+    expected = thumbnail(dataset.train.images[:, None]).astype(np.float16)
+    np.testing.assert_array_equal(train.images, expected)
+    frames = virtual_sequences(
+        dataset.train.images[:4].astype(np.float32) / 255, np.arange(4), 0, num_draws=2, tau=3
+    )
+    shown = np.rint(np.asarray(frames).reshape(-1, 1, 8, 8, 3) * 255).astype(np.uint8)
+    expected = thumbnail(shown).reshape(4, 2, 3, 192)
+    np.testing.assert_allclose(train.sequences[:4], expected, atol=1e-3)
+
+
+def test_code_that_makes_an_encoder(folder, dataset, tmp_path):
+    weights = tmp_path / "weights.txt"
+    weights.write_text("2")
+    name = "test_seq_features:with_weights"
+    changes = {"encoder": name, "encoder_weights": str(weights)}
+    settings = tiny_images.settings(folder, **changes)
+    train, _ = features.compute_features(dataset, settings, tmp_path / "features")
+    expected = 2 * dataset.train.images.mean(axis=(1, 2)) / 255
+    np.testing.assert_allclose(train.images, expected, atol=2e-3)
+    before = features.Encoder.of(settings).identity(Digests())
+    weights.write_text("3")
+    after = features.Encoder.of(settings).identity(Digests())
+    assert before["source"] == after["source"] and before["weights"] != after["weights"]
+    train, _ = features.compute_features(dataset, settings, tmp_path / "features")
+    np.testing.assert_allclose(train.images, 1.5 * expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": "test_seq_features:windows"}, "encodes windows of 4 frames, and these are"),
+        ({"encoder": "thumbnail", "image_size": 12}, "multiple of 8, not 12"),
+        ({"encoder": "onnx:no.onnx"}, "no.onnx: no such file"),
+        ({"encoder": "torch:no.pt"}, "no.pt"),
+        (
+            {"encoder": "test_seq_features:brightness", "encoder_weights": "w"},
+            "takes no weights",
+        ),
+        ({"encoder": "test_seq_features:with_weights"}, "missing a required argument"),
+    ],
+)
+def test_encoders_that_are_not_of_single_pictures(folder, dataset, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        features.compute_features(dataset, tiny_images.settings(folder, **changes), tmp_path)

@@ -19,6 +19,9 @@ from experiments.seq_images import __main__ as script
 from experiments.seq_images import features, job
 from experiments.seq_images.settings import Settings
 from experiments.shared import options
+from experiments.vision import foreign_encoders
+from experiments.vision.checked_encoder import CheckedEncoder, EncoderSpec
+from experiments.vision.foreign_model import digest_of
 
 FLAGS = Path(__file__).parents[3] / "experiments" / "flags"
 
@@ -185,6 +188,34 @@ def test_a_run_folder_cannot_ask_to_run_code(folder, tmp_path, capsys, monkeypat
     assert code == 2 and "source or weights are not those" in err
 
 
+def test_a_run_folder_cannot_ask_for_a_file_either(folder, tmp_path, capsys, monkeypatch):
+    """A model from a file: named again, wherever it lies by now, and no other one."""
+
+    def opened(wish):
+        spec = EncoderSpec(wish.name, 3, size=(8, 8), identity={"weights": digest_of([wish.path])})
+        return CheckedEncoder(spec, lambda frames: frames.mean(axis=(1, 2, 3)) / 255)
+
+    monkeypatch.setitem(foreign_encoders._OPENERS, "onnx", opened)
+    model, moved = tmp_path / "model.onnx", tmp_path / "elsewhere.onnx"
+    model.write_bytes(b"a model")
+    out_dir = tmp_path / "out"
+    arguments = [*flags(folder, out_dir, "--methods=baseline", epochs=1)]
+    code, _, err = call(capsys, *arguments, f"--encoder=onnx:{model}")
+    assert (code, err) == (0, "")
+    predict = [f"--out_dir={out_dir}", f"--predict={folder / 'test' / 'red' / '0.png'}"]
+    code, _, err = call(capsys, *predict)
+    assert code == 2 and f"add --encoder=onnx:{model} to the command line" in err
+    model.rename(moved)
+    code, out, err = call(capsys, *predict, f"--encoder=onnx:{moved}")
+    assert (code, err) == (0, "") and "by baseline seed 0" in out
+    moved.write_bytes(b"another model")
+    code, _, err = call(capsys, *predict, f"--encoder=onnx:{moved}")
+    assert code == 2 and "source or weights are not those" in err
+    moved.rename(model)
+    code, _, err = call(capsys, *arguments, f"--encoder=onnx:{model}", "--resume")
+    assert code == 2 and "data encoder: was" in err
+
+
 def test_other_images_or_another_encoder_are_another_job(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     source = tmp_path / "encoder_that_changes.py"
@@ -235,7 +266,10 @@ def test_bad_images(tmp_path, capsys):
         ({"num_support": 5}, "7 needed (--num_support=5 + --queries=2): blue (6)"),
         ({"data_dir": "no_such_folder"}, "no_such_folder"),
         ({"data_dir": ""}, "--data_dir: needed with --layout=folder"),
-        ({"encoder": "resnet"}, "--encoder=resnet: allowed: mobilenet_v2, pixels or MODULE"),
+        (
+            {"encoder": "resnet"},
+            "--encoder=resnet: allowed: mobilenet_v2, pixels, thumbnail, onnx:FILE, torch",
+        ),
         ({"encoder": "no_such_module:encode"}, "there is no module no_such_module"),
         ({"encoder": "mobilenet_v2"}, "--image_size=8: --encoder=mobilenet_v2 needs at least 32"),
         ({"encoder_weights": "w.pth"}, "--encoder_weights: only with"),

@@ -1,0 +1,1 @@
+"""How much memory, time and disk a training of DejaVid needs, before anything is bought or read."""
