@@ -19,10 +19,11 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(arguments, *, devices=1, processes=1, each=()):
+def start(arguments, *, devices=1, processes=1, each=(), variables=None):
     """Starts Python with arguments, with `processes` processes of `devices` devices each.
 
-    `each` has further arguments of each process.
+    `each` has further arguments of each process; `variables` those of the environment by which they
+    find each other, for flags.
     """
     kept = {
         "JAX_PLATFORMS": "cpu",
@@ -43,11 +44,11 @@ def start(arguments, *, devices=1, processes=1, each=()):
                 [
                     sys.executable,
                     *map(str, arguments),
-                    *joined * (processes > 1),
+                    *joined * (processes > 1 and variables is None),
                     *map(str, each[number] if each else ()),
                 ],
                 cwd=ROOT,
-                env={**os.environ, **kept},
+                env={**os.environ, **kept, **(variables or [{}] * processes)[number]},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

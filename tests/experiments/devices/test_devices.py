@@ -1,5 +1,6 @@
 """How processes find each other, and how devices are divided; without starting any."""
 
+import cluster
 import jax
 import numpy as np
 import pytest
@@ -101,6 +102,43 @@ def test_what_is_wrong_is_named(asked, monkeypatch):
     monkeypatch.setenv("RANK", "one")
     with pytest.raises(UserError, match="RANK=one must be a whole number"):
         processes.initialize(parsed("--distributed"))
+
+
+MEET = """
+from experiments.shared import options, processes
+processes.initialize(options.parse(processes.ClusterOptions, ["", "--distributed"]))
+print("found", processes.on_first(lambda: [processes.number(), processes.count()]))
+processes.meet()
+"""
+
+
+def of_slurm(number):
+    return {
+        "SLURM_JOB_ID": str(cluster.free_port()),  # decides the port
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(number),
+        "SLURM_LOCALID": str(number),
+    }
+
+
+def of_torchrun(number):
+    return {
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(cluster.free_port()),
+        "WORLD_SIZE": "2",
+        "RANK": str(number),
+    }
+
+
+@pytest.mark.parametrize("of", [of_slurm, of_torchrun])
+def test_processes_find_each_other_in_the_environment(of):
+    first = of(0)
+    second = first | {name: value for name, value in of(1).items() if value == "1"}
+    started = cluster.start(["-c", MEET], processes=2, variables=[first, second])
+    for code, said, error in cluster.ended(started, timeout=120):
+        assert code == 0, error
+        assert "found [0, 2]" in said
 
 
 def test_one_device_needs_no_mesh():
