@@ -1,5 +1,6 @@
 """What makes a job the same job: the settings that decide its result, and the data."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,16 @@ def job_identity(settings: Options, data: Mapping[str, Any]) -> dict[str, Any]:
     values = settings.to_json()
     kept = {f"--{name}": values[name] for name in settings.result_names()}
     return kept | {f"data {name}": json.loads(json.dumps(value)) for name, value in data.items()}
+
+
+def later_settings(settings: Options) -> dict[str, Any]:
+    """Returns what settings were before there was a flag for them: their defaults.
+
+    A checkpoint of an earlier version does not name those that came later.
+    """
+    names = settings.result_names()
+    defaults = {f.name: f.default for f in dataclasses.fields(settings) if f.name in names}
+    return {f"--{name}": json.loads(json.dumps(value)) for name, value in defaults.items()}
 
 
 def refuse_differences(

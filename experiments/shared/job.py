@@ -19,7 +19,7 @@ from experiments.shared.errors import UserError
 from experiments.shared.files import read_json, write_json
 from experiments.shared.fingerprint import Digests, digest_json, repetition_note
 from experiments.shared.folder import LOCK, locked, prepare_folder
-from experiments.shared.identity import job_identity, refuse_differences
+from experiments.shared.identity import job_identity, later_settings, refuse_differences
 from experiments.shared.metrics_log import MetricsLog
 from experiments.shared.options import Options, merge, option, to_text
 from experiments.shared.processes import ClusterOptions
@@ -136,6 +136,7 @@ class Workspace:
             epochs=epochs,
             keep=self._settings.keep_checkpoints,
             identity=self.identity,
+            later=later_settings(self._settings),
             claim=self.claim,
         )
 

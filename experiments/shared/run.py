@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import flax
@@ -111,6 +112,7 @@ def train(
     epochs: int,
     keep: int,
     identity: Mapping[str, Any],
+    later: Mapping[str, Any] = MappingProxyType({}),
     claim: Callable[[], None] = lambda: None,
 ) -> Trained[S]:
     """Trains a run to its last epoch, or goes on where its newest checkpoint ends.
@@ -123,6 +125,8 @@ def train(
         keep: how many checkpoints to keep.
         identity: what decides the result (settings, data), of JSON's types; a checkpoint of another
             identity is refused.
+        later: the parts of the identity that a checkpoint of an earlier version may lack, and what
+            they were then.
         claim: called before the first checkpoint is written.
 
     Returns:
@@ -143,7 +147,8 @@ def train(
             step, arrays, record = found
             where = str(folder / str(step))
             # One of before identities were recorded has none, and differs from every other.
-            refuse_differences(record.get("identity", {}), identity, where)
+            saved = record.get("identity")
+            refuse_differences({**later, **saved} if saved else {}, identity, where)
             read.append(fill(run.like(), arrays, where))
             return {name: record[name] for name in ("history", "sessions")}
 

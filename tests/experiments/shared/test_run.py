@@ -23,7 +23,7 @@ def job(tmp_path):
         folder = tmp_path / "checkpoints"
         claims = 0
 
-        def train(self, run, epochs=3, keep=2, identity=IDENTITY, folder=None):
+        def train(self, run, epochs=3, keep=2, identity=IDENTITY, folder=None, later=None):
             def claim():
                 self.claims += 1
 
@@ -34,6 +34,7 @@ def job(tmp_path):
                 epochs=epochs,
                 keep=keep,
                 identity=identity,
+                later=later or {},
                 claim=claim,
             )
 
@@ -181,6 +182,18 @@ def test_other_settings_and_other_data_are_refused(job, changed, told, epochs):
     with pytest.raises(UserError, match=f"(?s)full-seed0/3 was made with other .*{told}"):
         job.train(TinyRun(), epochs=epochs, identity=IDENTITY | changed)
     assert same(first, job.train(TinyRun()))
+
+
+def test_a_checkpoint_may_lack_settings_that_came_later(job):
+    """They were what their default is; another value is refused, and so is no identity at all."""
+    first, later = job.train(TinyRun()), {"--buckets": 0}
+    assert same(first, job.train(TinyRun(), identity=IDENTITY | later, later=later))
+    with pytest.raises(UserError, match="--buckets: was 0, now 16"):
+        job.train(TinyRun(), identity=IDENTITY | {"--buckets": 16}, later=later)
+    with Checkpoints(job.folder / "full-seed0") as checkpoints:
+        checkpoints.save(9, {"w": np.zeros(2)}, {"identity": {}, "history": []})
+    with pytest.raises(UserError, match=r"--buckets: was .not there., now 0"):
+        job.train(TinyRun(), identity=IDENTITY | later, later=later)
 
 
 def test_another_model_and_another_version_are_refused(job):
