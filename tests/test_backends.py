@@ -88,11 +88,17 @@ def test_a_backend_refuses_by_model():
         served = model.Model(soft=soft, window=model.Window(band=2, masked=True))
         assert kernels.refuses(served, None) is None
         assert kernels.refuses(served.replace(diagonal=model.Move(allowed="never")), None) is None
-        assert "first to the last" in kernels.refuses(served.replace(end=model.Opening(y=2)), None)
+        assert kernels.refuses(served.replace(end=model.Opening(y=2)), None) is None
+        anywhere = served.replace(begin=model.Opening(x=None), diagonal=model.Move(allowed="never"))
+        assert "only where there are moves along" in kernels.refuses(anywhere, None)
+        assert "steps in columns" in kernels.refuses(
+            served.replace(column=model.Move(allowed="never")), None
+        )
         for move in (model.Move(penalised=True), model.Move(weighted=True)):
             assert "cost the same" in kernels.refuses(served.replace(row=move), None)
         assert "keep" in kernels.refuses(served.replace(recompute=True), None)
-    assert "plain moves" in kernels.refuses(model.tam("paper"), None)
+    for boundary in ("paper", "edge"):
+        assert kernels.refuses(model.tam(boundary), None) is None
     kernels = backends.kernels_for(weighted)
     assert kernels.refuses(weighted, None) is None
     for other in (

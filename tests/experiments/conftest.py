@@ -1,6 +1,8 @@
 """Settings for the tests of the scripts."""
 
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +22,14 @@ def ctrl_c():
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, former)
+
+
+@pytest.fixture(autouse=True)
+def own_modules(tmp_path_factory):
+    """What a test wrote and imported is forgotten: the next one may write another of that name."""
+    before, written = set(sys.modules), tmp_path_factory.getbasetemp()
+    yield
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and written in Path(file).parents:
+            del sys.modules[name]

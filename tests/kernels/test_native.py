@@ -291,7 +291,7 @@ def test_who_is_asked_beside_a_gpu(monkeypatch):
     monkeypatch.setattr(platforms, "likely_cpu", lambda: False)
     said = tempalign.explain("dtw", X, Y, **priced)
     assert "native: calls are likely to run on another device" in said
-    assert "dtw runs on xla: pallas: the kernels take plain moves" in said
+    assert "dtw runs on xla: pallas: the kernels take moves that cost the same" in said
     assert "dtw runs on pallas" in tempalign.explain("dtw", X, Y)
     assert "runs on native" in tempalign.explain("dtw", X, Y, implementation="native")
     lowered = (

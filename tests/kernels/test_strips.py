@@ -122,7 +122,7 @@ class StripsSuite:
             assert not np.any(np.asarray(visits[k])[np.isinf(cost)] > 1e-15)
 
     @pytest.mark.usefixtures("our_modes")
-    @pytest.mark.one_in(4)
+    @pytest.mark.one_in(6)
     @pytest.mark.parametrize("name", ["paper", "edge", "y", "both", "counted"])
     @pytest.mark.parametrize("lengths", [False, True])
     @pytest.mark.parametrize("size", [(2, 75, 20), (4, 9, 11)], ids=str)

@@ -42,8 +42,9 @@ def expected_of(folder, name):
     return five_systems.trained(*getattr(five_systems, alone)(folder))
 
 
+@pytest.mark.slow
 def test_two_processes_share_episodes(folder):
-    """One system; that of DejaVid is shared in test_cluster_job.py, and below all of them are."""
+    """One system; by default, test_cluster_job.py does that of DejaVid."""
     several = found(folder, ["seq_anomaly"], devices=2, processes=2)
     same(several["seq_anomaly"], expected_of(folder, "seq_anomaly"))
 

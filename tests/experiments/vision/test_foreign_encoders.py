@@ -68,8 +68,7 @@ def module(tmp_path, monkeypatch):
     (tmp_path / "own_encoders.py").write_text(MODULE)
     (tmp_path / "broken_encoders.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
-    yield "own_encoders"
-    sys.modules.pop("own_encoders", None)
+    return "own_encoders"
 
 
 def test_a_plain_function_gets_clips_or_pictures(module):
