@@ -81,6 +81,7 @@ class Store:
             raise UserError(f"{self.folder}: an id is not UTF-8; make the store again") from error
         self.shards = [self.folder / shard["file"] for shard in self.manifest["shards"]]
         self._open: dict[int, int] = {}
+        self._stamps: dict[int, tuple[int, int]] = {}  # of open shards: size, time of the change
         self._lock = threading.Lock()
         self._sound = np.zeros(len(self.table), bool)
         for number, shard in enumerate(self.shards):
@@ -126,7 +127,8 @@ class Store:
 
         Raises:
             MissingFileError: its shard is not there.
-            UserError: the shard ends before it, or cannot be read.
+            UserError: the shard ends before it, cannot be read, or was changed since it was opened
+                and has another record there now.
         """
         shard = int(self.table.shard[row])
         try:
@@ -140,6 +142,8 @@ class Store:
             raise UserError(f"{self.name_of(row)}: cannot be read ({error.strerror})") from error
         if not is_whole:
             raise UserError(f"{self.name_of(row)}: the file ends before it; make the store again")
+        if _stamp(descriptor) != self._stamps[shard]:  # after it was read: no change is missed
+            self.check(row, out)
 
     def check(self, row: int, array: np.ndarray) -> None:
         """Compares what was read of a record with its digest.
@@ -180,8 +184,15 @@ class Store:
     def _opened(self, shard: int) -> int:
         with self._lock:
             if shard not in self._open:
-                self._open[shard] = os.open(self.shards[shard], os.O_RDONLY)
+                descriptor = os.open(self.shards[shard], os.O_RDONLY)
+                self._stamps[shard], self._open[shard] = _stamp(descriptor), descriptor
             return self._open[shard]
+
+
+def _stamp(descriptor: int) -> tuple[int, int]:
+    """Size and time of the last change of an open file."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
 
 
 class StoreSource(StoredSource):
