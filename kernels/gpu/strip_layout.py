@@ -55,6 +55,10 @@ class Layout:
         """Cells of a lane in a turn."""
         return self.tall * self.wide
 
+    def offset(self, row: int, column: int) -> int:
+        """Where a cell of a turn stands, counted from the first one that its lane has there."""
+        return (row * self.wide + column) * LANES
+
     @property
     def group(self) -> int:
         """Lanes of a pair."""
@@ -262,15 +266,14 @@ def launched(
         interpret: see `launch.call`.
         **options: further ones of the kernel.
     """
-    return launch.call(
+    return launch.call_warps(
         partial(kernel, layout=layout, interpret=interpret, **options),
         *operands,
-        grid=(layout.programs,),
+        programs=layout.programs,
         out_shape=out_shape,
         name=name,
         interpret=interpret,
         initial=_counts(layout, operands[0]),
-        num_warps=1,
     )
 
 
