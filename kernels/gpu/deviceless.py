@@ -189,7 +189,7 @@ def _tool(name: str) -> str:
 
 
 def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct]]]:
-    """What is compiled, by name: weighted DTW at full size, and long alignments on XLA."""
+    """What is compiled, by name: weighted DTW at full size, strips, and long alignments on XLA."""
     found = {}
     for spec in specs.DEJAVID.values():
         classes = (spec.num_classes, spec.num_steps, spec.num_features)
@@ -205,10 +205,10 @@ def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct
         shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in sizes]
         found[f"dtw-{name}-on-xla"] = partial(tempalign.dtw, implementation="xla"), shapes
         found[f"soft-dtw-grad-{name}-on-xla"] = _soft_gradients_on_xla, shapes
-    for name, (model, pairs, *sizes) in _STRIPS.items():
-        shapes = [jax.ShapeDtypeStruct((pairs, *one), np.float32) for one in (sizes, ())]
-        found[f"soft-strips-{name}"] = partial(_soft_strips, model), shapes
-        found[f"hard-strips-{name}"] = partial(_hard_strips, model), shapes[:1]
+    for name, (model, pairs, *size) in _STRIPS.items():
+        costs, gammas = (jax.ShapeDtypeStruct((pairs, *one), np.float32) for one in (size, ()))
+        found[f"soft-strips-{name}"] = partial(_soft_strips, model), [costs, gammas]
+        found[f"hard-strips-{name}"] = partial(_hard_strips, model), [costs]
     return found
 
 

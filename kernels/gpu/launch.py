@@ -146,15 +146,16 @@ def call(
     if not interpret:
         params["compiler_params"] = on_triton.parameters(num_warps, num_stages)
     given = len(operands)
-    operands, out_shape, initial = _placed(operands, out_shape, initial)
+    initial, out_shape = _begun(out_shape, initial)
+    placed = alike((*operands, *initial))
     fresh = len(out_shape)
     if initial:
         params["input_output_aliases"] = {given + i: fresh + i for i in range(len(initial))}
         kernel = _without(kernel, given, given + len(initial))
-    shapes = *out_shape, *like([*map(_shape, initial)], operands[0])
+    shapes = tuple(like([*out_shape, *map(_shape, initial)], placed[0]))
     return pl.pallas_call(
         kernel, grid=grid, out_shape=shapes, interpret=interpret, name=name, **params
-    )(*operands, *initial)
+    )(*placed)
 
 
 def call_warps(
@@ -188,21 +189,24 @@ def call_warps(
             initial=initial,
             num_warps=1,
         )
-    operands, out_shape, initial = _placed(operands, out_shape, initial)
+    initial, out_shape = _begun(out_shape, initial)
+    operands = alike(operands)
+    # What is written over must not vary (jax 0.11): it is each device's own all the same.
     return on_mosaic.call(
-        kernel, operands, programs=programs, out_shape=out_shape, initial=initial, name=name
+        kernel,
+        operands,
+        programs=programs,
+        out_shape=like(out_shape, operands[0]),
+        initial=initial,
+        name=name,
     )
 
 
-def _placed(
-    operands: Sequence[Array], out_shape: Sequence[jax.ShapeDtypeStruct], initial: Sequence[Array]
-) -> tuple[tuple[Array, ...], list[jax.ShapeDtypeStruct], tuple[Array, ...]]:
-    """Operands, results and what is written over, of which all vary over the same mesh axes."""
-    if _poison:
-        initial, out_shape = (*map(_poisoned, out_shape), *initial), ()
-    placed = alike((*operands, *initial))
-    operands, initial = placed[: len(operands)], placed[len(operands) :]
-    return operands, like(out_shape, operands[0]), initial
+def _begun(
+    out_shape: Sequence[jax.ShapeDtypeStruct], initial: Sequence[Array]
+) -> tuple[Sequence[Array], Sequence[jax.ShapeDtypeStruct]]:
+    """What is written over, and what is not."""
+    return ((*map(_poisoned, out_shape), *initial), ()) if _poison else (initial, out_shape)
 
 
 def _shape(array: Array) -> jax.ShapeDtypeStruct:

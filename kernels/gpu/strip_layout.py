@@ -273,7 +273,7 @@ def launched(
         out_shape=out_shape,
         name=name,
         interpret=interpret,
-        initial=_counts(layout, operands[0]),
+        initial=_counts(layout),
     )
 
 
@@ -312,8 +312,8 @@ def of_lanes(layout: Layout, ends: Ends | None) -> list[Array]:
     return [] if ends is None else [layout.of_lanes(one, 0) for one in ends]
 
 
-def _counts(layout: Layout, like: Array) -> list[Array]:
+def _counts(layout: Layout) -> list[Array]:
     """How much strips have handed on, and the number of programs that have begun."""
     if layout.strips == 1:
         return []
-    return [jnp.zeros_like(like, shape=layout.programs + 1, dtype=jnp.int32)]
+    return [jnp.zeros(layout.programs + 1, jnp.int32)]
