@@ -33,8 +33,8 @@ def refuses(model: Model, operands: Any = None) -> str | None:
         return missing
     if model.recompute:
         return "the kernels keep what XLA would compute again"
-    if launch.no_shuffles() is not None:
-        return launch.no_shuffles()
+    if launch.no_warps() is not None:
+        return launch.no_warps()
     if operands is None:
         return None
     sizes = (size for one in jax.tree.leaves(operands) for size in one.shape)

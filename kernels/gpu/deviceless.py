@@ -28,8 +28,9 @@ from jax.experimental import topologies
 
 import tempalign
 from tempalign._engine import platforms
+from tempalign._engine.model import Model, dtw, tam
 from tempalign.kernels.bench.dejavid import of_dejavid
-from tempalign.kernels.gpu import specs
+from tempalign.kernels.gpu import hard_strips, launch, soft_strips, specs
 
 _TARGET = """
 gpu_device_info {{
@@ -188,7 +189,7 @@ def _tool(name: str) -> str:
 
 
 def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct]]]:
-    """What is compiled, by name: weighted DTW at full size, and long alignments on XLA."""
+    """What is compiled, by name: weighted DTW at full size, strips, and long alignments on XLA."""
     found = {}
     for spec in specs.DEJAVID.values():
         classes = (spec.num_classes, spec.num_steps, spec.num_features)
@@ -204,7 +205,31 @@ def workloads() -> dict[str, tuple[Callable[..., Any], list[jax.ShapeDtypeStruct
         shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in sizes]
         found[f"dtw-{name}-on-xla"] = partial(tempalign.dtw, implementation="xla"), shapes
         found[f"soft-dtw-grad-{name}-on-xla"] = _soft_gradients_on_xla, shapes
+    for name, (model, pairs, *size) in _STRIPS.items():
+        costs, gammas = (jax.ShapeDtypeStruct((pairs, *one), np.float32) for one in (size, ()))
+        found[f"soft-strips-{name}"] = partial(_soft_strips, model), [costs, gammas]
+        found[f"hard-strips-{name}"] = partial(_hard_strips, model), [costs]
     return found
+
+
+# Models, pairs, rows and columns.
+_DTW = Model(*dtw(True))
+_STRIPS = {
+    "several": (_DTW, 32, 512, 512),
+    "one": (_DTW, 32, 100, 100),
+    "short": (_DTW, 4096, 8, 8),
+    "tam": (tam("paper"), 8, 200, 300),
+}
+
+
+def _soft_strips(model: Model, costs: Any, gammas: Any) -> Any:
+    return soft_strips.value(
+        costs, gammas, None, model=model, forbids=False, visits=True, interpret=False
+    )
+
+
+def _hard_strips(model: Model, costs: Any) -> Any:
+    return hard_strips.value(costs, None, model=model, paths=True, interpret=False)
 
 
 # The number of features decides what XLA fuses the costs with.
@@ -244,6 +269,7 @@ def dumped(card: str, name: str) -> Iterator[pathlib.Path]:
             "XLA_FLAGS": flags.strip(),
             "JAX_PLATFORMS": "cpu",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # as users have it, whoever asks
+            "MOSAIC_GPU_DUMP_TO": folder,
         }
         code = f"from {__spec__.name} import _compile_here; _compile_here({card!r}, {name!r})"
         done = subprocess.run(
@@ -267,9 +293,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Compiles the kernels for a GPU that is not there and shows the machine code.",
     )
     parser.add_argument("--card", choices=sorted(specs.CARDS), default="h200")
+    parser.add_argument(
+        "--backend", choices=launch.BACKENDS, help="of the strips; else as where there is a GPU"
+    )
     parser.add_argument("--only", default="", metavar="PART", help="part of a workload's name")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything there")
     options = parser.parse_args(arguments)
+    if options.backend is not None:
+        os.environ[launch.VARIABLE] = options.backend
     kernels = [
         kernel
         for name in workloads()
@@ -282,7 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"{kernel.workload} {kernel.name}: {kernel.registers} registers, "
             f"{kernel.spilled_bytes} bytes spilled, {kernel.shared_bytes} bytes shared, "
-            f"loop {100 * kernel.arithmetic:.0f} % arithmetic ({loop}), "
+            f"loop of {sum(kernel.loop.values())} instructions, "
+            f"{100 * kernel.arithmetic:.0f} % arithmetic ({loop}), "
             f"loads {kernel.lead} instructions ahead"
         )
     if options.json is not None:

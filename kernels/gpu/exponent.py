@@ -77,7 +77,7 @@ def extended(
     mantissa = _real((bits & _MANTISSA) | _ONE_BITS)
     exponent = top + _bits(shown) + ((bits >> 23) - (_BIAS + _MAGIC_BITS))
     if forbids:
-        exponent = jnp.where(cost == jnp.inf, FAR, exponent)
+        exponent = jnp.where(cost == jnp.inf, warp.full(FAR, jnp.int32), exponent)
     inverse = warp.reciprocal(total)
     return (mantissa, exponent), [part * inverse for part in parts[:-1]]
 

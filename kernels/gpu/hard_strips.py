@@ -105,7 +105,7 @@ def _forward(cost_ref, *refs, layout, model, paths, ends, interpret):
         word = warp.full(0, jnp.int32)
         for row, column, (choice,) in records:
             word = word | (choice << (2 * (row * layout.wide + column)))
-        refs[borders][turn * LANES + warp.lane] = word
+        warp.store(refs[borders], turn * LANES + warp.lane, word)
 
     strips.forward(
         lambda warp, pair: _Minimum(paths),
@@ -125,37 +125,37 @@ def _walk(choices: Array, ends: Ends, layout: Layout, model: Model, interpret: b
     """Rows of the paths on each anti-diagonal, ``[n + m - 1, L]``; a lane walks a pair's."""
     padded = -(-layout.pairs // LANES) * LANES
     positions = layout.rows + layout.columns - 1
-    (rows,) = launch.call(
-        partial(_walk_kernel, layout=layout, model=model),
+    (rows,) = launch.call_warps(
+        partial(_walk_kernel, layout=layout, model=model, interpret=interpret),
         choices,
         *(jnp.pad(end, (0, padded - layout.pairs)) for end in ends),
-        grid=(padded // LANES,),
+        programs=padded // LANES,
         out_shape=[jax.ShapeDtypeStruct((positions * padded,), jnp.int32)],
         name="hard_strips_walk",
         interpret=interpret,
-        num_warps=1,
     )
     return rows.reshape(positions, padded)[:, : layout.pairs]
 
 
-def _walk_kernel(choice_ref, row_ref, column_ref, rows_ref, *, layout, model):
-    lane = launch.program(0) * LANES + jnp.arange(LANES, dtype=jnp.int32)
+def _walk_kernel(choice_ref, row_ref, column_ref, rows_ref, *, layout, model, interpret):
+    warp = launch.warp(1, interpret)
     stride = rows_ref.shape[0] // (layout.rows + layout.columns - 1)
+    lane = warp.program(stride // LANES) * LANES + warp.lane
     pair = jnp.minimum(lane, layout.pairs - 1)  # the lanes past the last one repeat its work
-    warp, of_warp = launch.divided(pair, layout.pairs_of_warp)
-    row = jnp.where(lane < layout.pairs, row_ref[lane], 0)
-    column = jnp.where(lane < layout.pairs, column_ref[lane], 0)
+    number, of_warp = launch.divided(pair, layout.pairs_of_warp)
+    row = jnp.where(lane < layout.pairs, warp.load(row_ref, lane), 0)
+    column = jnp.where(lane < layout.pairs, warp.load(column_ref, lane), 0)
 
     def step(index: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         row, column, position = state
         p = layout.rows + layout.columns - 2 - index
         here = position == p
-        rows_ref[p * stride + lane] = jnp.where(here, row, -1)
+        warp.store(rows_ref, p * stride + lane, jnp.where(here, row, -1))
         strip, in_strip = launch.divided(row, layout.group * layout.tall)
         place, of_place = launch.divided(in_strip, layout.tall)
         block, of_block = launch.divided(column, layout.wide)
-        turn = (warp * layout.strips + strip) * layout.turns + block + place
-        word = choice_ref[turn * LANES + of_warp * layout.group + place]
+        turn = (number * layout.strips + strip) * layout.turns + block + place
+        word = warp.load(choice_ref, turn * LANES + of_warp * layout.group + place)
         choice = (word >> (2 * (of_place * layout.wide + of_block))) & 3
         at_border = (row == 0) | (column == 0)
         if not model.begin.is_open:

@@ -1,54 +1,86 @@
-"""How kernels are launched: the only file that names a Pallas backend.
+"""How kernels are launched: the only file that names the backends of Pallas, and chooses one.
 
 Kernels themselves use refs, `jax.numpy` and `fori_loop` only. They are lowered by the Triton
-backend of Pallas (Ampere and later), or interpreted on any device.
+backend of Pallas (Ampere and later), or interpreted on any device. Kernels whose programs are a
+warp each, which use what `warp.Warp` offers, are lowered by Mosaic GPU too: where jax has no Triton
+backend any more, or where somebody asks for it.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.extend.core import Primitive
 
 from tempalign._engine.shards import alike, like
 from tempalign._types import Array
+from tempalign.kernels.gpu import on_mosaic, on_triton
+from tempalign.kernels.gpu.warp import LANES as LANES
+from tempalign.kernels.gpu.warp import Warp as Warp
 
-_triton: Any
-try:
-    from jax.experimental.pallas import triton as _triton
-except ImportError:  # its removal is announced
-    _triton = None
+Backend = Literal["triton", "mosaic"]
+BACKENDS: tuple[Backend, ...] = ("triton", "mosaic")
+VARIABLE = "TEMPALIGN_GPU_BACKEND"  # asks for a backend of kernels of warps
+_asked: Backend | None = None
 
-# What Pallas does not offer: a vector whose elements are gathered from another by their numbers.
-# Within one warp it becomes a shuffle.
-_rows_of_p = Primitive("tempalign_gather")
-_rows_of_p.def_abstract_eval(lambda vector, index: jax.core.ShapedArray(index.shape, vector.dtype))
-_gather_missing: str | None = None
-try:
-    from jax._src.lib.triton import dialect as _dialect
-    from jax._src.pallas.triton import lowering as _lowering
 
-    _lowering.register_lowering(_rows_of_p)(
-        lambda context, vector, index: _dialect.gather(vector, index, 0)
-    )
-except (ImportError, AttributeError) as error:  # private parts of jax, which may move
-    _gather_missing = f"jax {jax.__version__} has no way to shuffle within a warp: {error}"
+@contextlib.contextmanager
+def backend(name: Backend) -> Iterator[None]:
+    """Kernels of warps that are lowered inside are lowered by this backend."""
+    global _asked
+    before, _asked = _asked, name
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def backend_of_warps() -> Backend:
+    """What lowers kernels of warps: what is asked for, or Triton, or Mosaic where that is missing.
+
+    Raises:
+        ValueError: the environment asks for another one.
+    """
+    asked = _asked or os.environ.get(VARIABLE)
+    if asked is None:
+        return "mosaic" if on_triton.no_shuffles() and not on_mosaic.missing() else "triton"
+    for name in BACKENDS:
+        if name == asked:
+            return name
+    raise ValueError(f"{VARIABLE} is {asked!r}; it may be one of {', '.join(BACKENDS)}")
 
 
 def missing() -> str | None:
-    """Why kernels cannot be compiled with this jax, or None."""
-    if _triton is None:
-        return f"jax {jax.__version__} has no Triton backend for Pallas"
-    return None
+    """Why no kernels at all can be compiled with this jax, or None."""
+    return None if no_tiles() is None or no_warps() is None else no_tiles()
 
 
-def no_shuffles() -> str | None:
-    """Why the lanes of a warp cannot exchange numbers with this jax, or None."""
-    return _gather_missing
+def no_tiles() -> str | None:
+    """Why kernels of larger programs than a warp cannot be compiled with this jax, or None."""
+    return on_triton.missing()
+
+
+def no_warps() -> str | None:
+    """Why kernels of warps cannot be compiled with this jax and for these GPUs, or None."""
+    if backend_of_warps() == "mosaic":
+        return on_mosaic.missing() or _older(on_mosaic.OLDEST_CARD)
+    return on_triton.no_shuffles()
+
+
+def warp(group: int, interpret: bool) -> Warp:
+    """Describes a warp.
+
+    Args:
+        group: lanes that work on one pair side by side, a power of two.
+        interpret: see `call`.
+    """
+    if interpret:
+        return Warp(group)
+    return (on_mosaic if backend_of_warps() == "mosaic" else on_triton).Warp(group)
 
 
 _OLDEST_CARD = 8.0  # compute capability: Ampere
@@ -56,14 +88,18 @@ _OLDEST_CARD = 8.0  # compute capability: Ampere
 
 def too_old() -> str | None:
     """Why kernels cannot run on the Nvidia GPUs of this process, or None."""
+    return _older(_OLDEST_CARD)
+
+
+def _older(oldest: float) -> str | None:
     try:
         devices = jax.devices("cuda")
     except RuntimeError:  # compiled for, but not there
         return None
     for device in devices:
         found = str(getattr(device, "compute_capability", ""))
-        if found.replace(".", "", 1).isdigit() and float(found) < _OLDEST_CARD:
-            return f"it needs compute capability {_OLDEST_CARD}, and {device} has {found}"
+        if found.replace(".", "", 1).isdigit() and float(found) < oldest:
+            return f"it needs compute capability {oldest}, and {device} has {found}"
     return None
 
 
@@ -108,23 +144,73 @@ def call(
     """
     params: dict[str, Any] = {}
     if not interpret:
-        assert _triton is not None
-        params["compiler_params"] = _triton.CompilerParams(
-            num_warps=num_warps, num_stages=num_stages
-        )
+        params["compiler_params"] = on_triton.parameters(num_warps, num_stages)
     given = len(operands)
-    if _poison:
-        initial, out_shape = (*map(_poisoned, out_shape), *initial), ()
+    initial, out_shape = _begun(out_shape, initial)
+    placed = alike((*operands, *initial))
     fresh = len(out_shape)
-    out_shape = [*out_shape, *(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in initial)]
-    operands = alike((*operands, *initial))
     if initial:
         params["input_output_aliases"] = {given + i: fresh + i for i in range(len(initial))}
-        kernel = _without(kernel, given, len(operands))
-    shapes = tuple(like(out_shape, operands[0]))
+        kernel = _without(kernel, given, given + len(initial))
+    shapes = tuple(like([*out_shape, *map(_shape, initial)], placed[0]))
     return pl.pallas_call(
         kernel, grid=grid, out_shape=shapes, interpret=interpret, name=name, **params
-    )(*operands)
+    )(*placed)
+
+
+def call_warps(
+    kernel: Callable[..., None],
+    *operands: Array,
+    programs: int,
+    out_shape: Sequence[jax.ShapeDtypeStruct],
+    name: str,
+    interpret: bool,
+    initial: Sequence[Array] = (),
+) -> Sequence[Array]:
+    """Runs a kernel of warps; arguments and results as for `call`.
+
+    Args:
+        kernel: does everything by what `warp` offers.
+        *operands: arrays.
+        programs: how many there are, a warp each.
+        out_shape: of the results.
+        name: of the kernel.
+        interpret: run it as plain jax.
+        initial: what stands in further results.
+    """
+    if interpret or backend_of_warps() == "triton":
+        return call(
+            kernel,
+            *operands,
+            grid=(programs,),
+            out_shape=out_shape,
+            name=name,
+            interpret=interpret,
+            initial=initial,
+            num_warps=1,
+        )
+    initial, out_shape = _begun(out_shape, initial)
+    operands = alike(operands)
+    # What is written over must not vary (jax 0.11): it is each device's own all the same.
+    return on_mosaic.call(
+        kernel,
+        operands,
+        programs=programs,
+        out_shape=like(out_shape, operands[0]),
+        initial=initial,
+        name=name,
+    )
+
+
+def _begun(
+    out_shape: Sequence[jax.ShapeDtypeStruct], initial: Sequence[Array]
+) -> tuple[Sequence[Array], Sequence[jax.ShapeDtypeStruct]]:
+    """What is written over, and what is not."""
+    return ((*map(_poisoned, out_shape), *initial), ()) if _poison else (initial, out_shape)
+
+
+def _shape(array: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
 
 _poison = False
@@ -192,9 +278,7 @@ def multiply_add(a: Array, b: Array, total: Array, interpret: bool) -> Array:
     """``a * b + total`` in one instruction: the Triton backend does not contract the two."""
     if interpret:
         return a * b + total
-    return _assembly(
-        "fma.rn.f32 $0, $1, $2, $3;", a, b, total, constraints="=f,f,f,f", dtype=jnp.float32
-    )
+    return on_triton.multiply_add(a, b, total)
 
 
 def add_distances(w: Array, c: Array, x: Array, total: Array, *, interpret: bool) -> Array:
@@ -207,7 +291,7 @@ def is_positive(x: Array, interpret: bool) -> Array:
     if interpret:
         return jnp.where(x > 0, 1.0, jnp.where(x < 0, 0.0, 0.5))
     steep = jnp.full(x.shape, 2.0**126, jnp.float32)
-    return _assembly(
+    return on_triton.assembly(
         "fma.rn.sat.f32 $0, $1, $2, $3;",
         *(x, steep, jnp.full_like(x, 0.5)),
         constraints="=f,f,f,f",
@@ -222,7 +306,7 @@ def add_half_distances(w: Array, c: Array, x: Array, total: Array, *, interpret:
         weight, distance, before = (v.astype(jnp.float32) for v in (w2, jnp.abs(c2 - x2), t2))
         after = weight * distance + before  # an exact product: a multiply-add rounds once
         return lax.bitcast_convert_type(after.astype(jnp.float16), jnp.int32)
-    return _assembly(
+    return on_triton.assembly(
         "{ .reg .b32 d; sub.f16x2 d, $2, $3; abs.f16x2 d, d; fma.rn.f16x2 $0, $1, d, $4; }",
         *(w, c, x, total),
         constraints="=r,r,r,r,r",
@@ -234,135 +318,10 @@ def add_halves(pair: Array, total: Array, interpret: bool) -> Array:
     """``total`` plus both float16 numbers of each int32, in float32."""
     if interpret:
         return total + lax.bitcast_convert_type(pair, jnp.float16).astype(jnp.float32).sum(-1)
-    return _assembly(
+    return on_triton.assembly(
         "{ .reg .f16 a, b; .reg .f32 c, d; mov.b32 {a, b}, $1; cvt.f32.f16 c, a; "
         "cvt.f32.f16 d, b; add.f32 c, c, d; add.f32 $0, c, $2; }",
         *(pair, total),
         constraints="=f,r,f",
         dtype=jnp.float32,
     )
-
-
-def _assembly(instruction: str, *args: Array, constraints: str, dtype: Any) -> Array:
-    assert _triton is not None
-    shape = jnp.broadcast_shapes(*(arg.shape for arg in args))
-    (result,) = _triton.elementwise_inline_asm(
-        instruction,
-        args=[jnp.broadcast_to(arg, shape) for arg in args],
-        constraints=constraints,
-        pack=1,
-        result_shape_dtypes=[jax.ShapeDtypeStruct(shape, dtype)],
-    )
-    return result
-
-
-LANES = 32
-
-
-class Warp:
-    """What the lanes of one warp can do together; vectors have 32 elements, one for each lane.
-
-    Attributes:
-        group: lanes that work on one pair side by side, a power of two.
-        interpret: see `call`.
-    """
-
-    def __init__(self, group: int, interpret: bool) -> None:
-        """Describes a warp; see the attributes."""
-        self.group, self.interpret = group, interpret
-        self.lane = jnp.arange(LANES, dtype=jnp.int32)
-        self.place = self.lane & (group - 1)  # within the group
-        self.first, self.last = self.place == 0, self.place == group - 1
-
-    def full(self, number: Any, dtype: Any) -> Array:
-        """The same number in every lane."""
-        return jnp.full(LANES, number, dtype)
-
-    def from_above(self, vector: Array) -> Array:
-        """What the lane before has; the first of a group gets anything."""
-        return self._gathered(vector, jnp.maximum(self.lane - 1, 0))
-
-    def from_below(self, vector: Array) -> Array:
-        """What the lane behind has; the last of a group gets anything."""
-        return self._gathered(vector, jnp.minimum(self.lane + 1, LANES - 1))
-
-    def _gathered(self, vector: Array, index: Array) -> Array:
-        if self.group == 1:
-            return vector
-        return vector[index] if self.interpret else _rows_of_p.bind(vector, index)
-
-    def multiply_add(self, a: Array, b: Array, c: Array) -> Array:
-        """``a b + c``, rounded once (where it is interpreted: but for the last bit)."""
-        if not self.interpret:
-            return multiply_add(a, b, c, False)
-        product = a * b
-        (a, rest_a), (b, rest_b) = _halves(a), _halves(b)
-        rounded_off = ((a * b - product) + a * rest_b + rest_a * b) + rest_a * rest_b
-        return (product + c) + rounded_off
-
-    def exp2(self, x: Array) -> Array:
-        """``2^x`` to 2^-22, and 0 for what is less than the least normal number."""
-        if self.interpret:
-            return jnp.exp2(x)
-        return _assembly("ex2.approx.ftz.f32 $0, $1;", x, constraints="=f,f", dtype=jnp.float32)
-
-    def reciprocal(self, x: Array) -> Array:
-        """``1 / x`` to 2^-23, of normal numbers."""
-        if self.interpret:
-            return 1 / x
-        return _assembly("rcp.approx.ftz.f32 $0, $1;", x, constraints="=f,f", dtype=jnp.float32)
-
-    def store_one(self, ref: Any, index: Array, vector: Array, lane: int, when: Array) -> None:
-        """Stores the element of one lane at an index (one for each lane), or nothing."""
-        if self.interpret:
-            at = index[lane]
-            ref[at] = jnp.where(when[lane], vector[lane], ref[at])
-        else:
-            _triton.store(ref.at[index], vector, mask=when & (self.lane == lane))
-
-    def store_where(self, ref: Any, index: Array, vector: Array, when: Array) -> None:
-        """Stores the elements of some lanes, at an index each."""
-        if self.interpret:
-            outside = jnp.where(when, index, ref.shape[0])  # what is not stored
-            ref[...] = ref[...].at[outside].set(vector, mode="drop")
-        else:
-            _triton.store(ref.at[index], vector, mask=when)
-
-    def written_by_others(self, ref: Any, index: Array) -> Array:
-        """What another program stored, once `wait` has said so: not what a cache may hold."""
-        return ref[index] if self.interpret else _triton.load(ref.at[index], volatile=True)
-
-    def ticket(self, counts: Any, index: int) -> Array:
-        """A number for this program, from 0 in the order in which programs begin.
-
-        A program that waits for those of lower numbers waits for some that run already.
-        """
-        if self.interpret:
-            return program(0)
-        return _triton.atomic_add(counts, index, 1)
-
-    def wait(self, counts: Any, index: Array, least: Array) -> None:
-        """Waits until `tell` has said at least as much."""
-        if self.interpret:  # programs run one after the other
-            return
-        _triton.debug_barrier()
-        lax.while_loop(
-            lambda seen: seen < least,
-            lambda _: _triton.atomic_add(counts, index, 0),
-            jnp.int32(-(2**31)),
-        )
-        _triton.debug_barrier()
-
-    def tell(self, counts: Any, index: Array, count: Array) -> None:
-        """Lets others know how much of this program's is stored."""
-        if self.interpret:
-            return
-        _triton.debug_barrier()
-        _triton.atomic_max(counts, index, count)
-
-
-def _halves(x: Array) -> tuple[Array, Array]:
-    """A number as the sum of two of 12 bits."""
-    bits = lax.bitcast_convert_type(x, jnp.int32) & jnp.int32(-4096)
-    high = lax.bitcast_convert_type(bits, jnp.float32)
-    return high, x - high

@@ -18,7 +18,7 @@ from tempalign._engine.model import LocalCost, Model
 from tempalign._engine.modes import in_our_modes
 from tempalign._engine.rule import Rule, along, tangent
 from tempalign._types import Array
-from tempalign.kernels.gpu import calls, frame_cost
+from tempalign.kernels.gpu import calls, frame_cost, launch
 from tempalign.kernels.gpu.frame_cost import Term
 from tempalign.kernels.placed import Call
 
@@ -45,7 +45,8 @@ def matrix(x: Array, y: Array, cost: LocalCost, *, interpret: bool) -> Array:
         ``[S, A, C, n, m]``, differentiable any number of times.
     """
     (s, a, n, features), (_, c, m, _) = x.shape, y.shape
-    fits = not frame_cost.too_many(s, a * n, c * m, features)
+    fits = interpret or launch.no_tiles() is None
+    fits &= not frame_cost.too_many(s, a * n, c * m, features)
     if cost in ("sqeuclidean", "euclidean") and fits:
         found = _summed(Static("squares", interpret), (x, y))
         return costs.safe_sqrt(found) if cost == "euclidean" else found

@@ -126,7 +126,7 @@ def _forward(cost_ref, gamma_ref, *refs, layout, model, forbids, shares, ends, i
     share_refs = refs[borders : borders + shares]
 
     def algebra(warp: Warp, pair: Array) -> _SoftMinimum:
-        return _SoftMinimum(warp, exponent.scale_of(gamma_ref[pair], warp), forbids)
+        return _SoftMinimum(warp, exponent.scale_of(warp.load(gamma_ref, pair), warp), forbids)
 
     def record(warp: Warp, turn: Array, records: list[Any]) -> None:
         at = turn * (layout.cells * LANES) + warp.lane
@@ -134,7 +134,7 @@ def _forward(cost_ref, gamma_ref, *refs, layout, model, forbids, shares, ends, i
             kept = ways.codes(model, column)[:-1]
             for code, share in zip(kept, recorded, strict=True):
                 ref = share_refs[ways.kept(model).index(code)]
-                ref[at + (row * layout.wide + column) * LANES] = share
+                warp.store(ref, at, share, layout.offset(row, column))
 
     strips.forward(
         algebra,

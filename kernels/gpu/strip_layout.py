@@ -55,6 +55,10 @@ class Layout:
         """Cells of a lane in a turn."""
         return self.tall * self.wide
 
+    def offset(self, row: int, column: int) -> int:
+        """Where a cell of a turn stands, counted from the first one that its lane has there."""
+        return (row * self.wide + column) * LANES
+
     @property
     def group(self) -> int:
         """Lanes of a pair."""
@@ -262,15 +266,14 @@ def launched(
         interpret: see `launch.call`.
         **options: further ones of the kernel.
     """
-    return launch.call(
+    return launch.call_warps(
         partial(kernel, layout=layout, interpret=interpret, **options),
         *operands,
-        grid=(layout.programs,),
+        programs=layout.programs,
         out_shape=out_shape,
         name=name,
         interpret=interpret,
-        initial=_counts(layout, operands[0]),
-        num_warps=1,
+        initial=_counts(layout),
     )
 
 
@@ -309,8 +312,8 @@ def of_lanes(layout: Layout, ends: Ends | None) -> list[Array]:
     return [] if ends is None else [layout.of_lanes(one, 0) for one in ends]
 
 
-def _counts(layout: Layout, like: Array) -> list[Array]:
+def _counts(layout: Layout) -> list[Array]:
     """How much strips have handed on, and the number of programs that have begun."""
     if layout.strips == 1:
         return []
-    return [jnp.zeros_like(like, shape=layout.programs + 1, dtype=jnp.int32)]
+    return [jnp.zeros(layout.programs + 1, jnp.int32)]

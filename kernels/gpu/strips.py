@@ -61,15 +61,15 @@ def forward(
         counts_ref: ``[programs + 1]``, how many blocks of columns of those are stored.
         interpret: see `launch.call`.
     """
-    warp = Warp(layout.group, interpret)
+    warp = launch.warp(layout.group, interpret)
     many = layout.strips > 1
-    number = warp.ticket(counts_ref, layout.programs) if many else launch.program(0)
+    number = _number(warp, layout, counts_ref)
     # Strip by strip: all that a strip waits for has begun before it.
     strip, number_of_warp = launch.divided(number, layout.warps)
     above_it = number - layout.warps
     pair = number_of_warp * layout.pairs_of_warp + launch.divided(warp.lane, layout.group)[0]
     cells = algebra(warp, pair)
-    end = End.of(tuple(ref[pair] for ref in end_refs) or whole(layout), layout)
+    end = _end(warp, layout, pair, end_refs)
     start = number_of_turn(layout, number)
     nowhere = ways.of(cells.dtypes, warp, cells.nowhere)
     is_first = strip == 0
@@ -80,7 +80,7 @@ def forward(
         """Costs of a turn, and what the strip above holds there; read one turn ahead."""
         at = (start + jnp.minimum(k, layout.turns - 1)) * (layout.cells * LANES) + warp.lane
         costs = [
-            [cost_ref[at + (row * layout.wide + column) * LANES] for column in range(layout.wide)]
+            [warp.load(cost_ref, at, layout.offset(row, column)) for column in range(layout.wide)]
             for row in range(layout.tall)
         ]
         if not many:
@@ -89,8 +89,7 @@ def forward(
         at = (jnp.maximum(above_it, 0) * layout.blocks + block) * layout.wide
         borders = []
         for column in range(layout.wide):
-            index = jnp.broadcast_to(at + column, LANES)
-            held = (warp.written_by_others(ref, index) for ref in border_refs)
+            held = (warp.written_by_others(ref, at + column) for ref in border_refs)
             # There is nothing above the first strip, and memory may hold anything.
             borders.append(
                 tuple(jnp.where(is_first, n, h) for n, h in zip(nowhere, held, strict=True))
@@ -170,7 +169,7 @@ def forward(
         return
     for row, one in enumerate(state[3]):
         for ref, part in zip(value_refs[:parts], one, strict=True):
-            ref[(number * len(final) + row) * LANES + warp.lane] = part
+            warp.store(ref, (number * len(final) + row) * LANES + warp.lane, part)
 
 
 def backward(
@@ -199,14 +198,14 @@ def backward(
         counts_ref: see `forward`.
         interpret: see `launch.call`.
     """
-    warp = Warp(layout.group, interpret)
+    warp = launch.warp(layout.group, interpret)
     many = layout.strips > 1
-    number = warp.ticket(counts_ref, layout.programs) if many else launch.program(0)
+    number = _number(warp, layout, counts_ref)
     number = layout.programs - 1 - number  # the last strips first
     strip, number_of_warp = launch.divided(number, layout.warps)
     below_it = number + layout.warps
     pair = number_of_warp * layout.pairs_of_warp + launch.divided(warp.lane, layout.group)[0]
-    end = End.of(tuple(ref[pair] for ref in end_refs) or whole(layout), layout)
+    end = _end(warp, layout, pair, end_refs)
     start = number_of_turn(layout, number)
     zero = warp.full(0, jnp.float32)
     is_last = strip == layout.strips - 1
@@ -214,7 +213,8 @@ def backward(
     leaving = []  # of each row, how many paths end in the last column
     if "column" in listed:
         first = number * layout.tall
-        leaving = [leaving_refs[0][(first + i) * LANES + warp.lane] for i in range(layout.tall)]
+        at = [(first + i) * LANES + warp.lane for i in range(layout.tall)]
+        leaving = [warp.load(leaving_refs[0], one) for one in at]
 
     def reads(k: Array) -> tuple[list[list[list[Array]]], list[Array], list[Array]]:
         """Shares of a turn, what leaves the last row, and what flows in from the strip below.
@@ -225,7 +225,7 @@ def backward(
         at = (start + k) * (layout.cells * LANES) + warp.lane
         shares = [
             [
-                [ref[at + (row * layout.wide + column) * LANES] for ref in share_refs]
+                [warp.load(ref, at, layout.offset(row, column)) for ref in share_refs]
                 for column in range(layout.wide)
             ]
             for row in range(layout.tall)
@@ -234,7 +234,7 @@ def backward(
         if "row" in listed:
             block = jnp.clip(k - warp.place, 0, layout.blocks - 1)
             at = (pair * layout.blocks + block) * layout.wide
-            in_row = [leaving_refs[-1][at + column] for column in range(layout.wide)]
+            in_row = [warp.load(leaving_refs[-1], at, column) for column in range(layout.wide)]
         if not many:
             return shares, in_row, []
         block = k - (layout.group - 1)
@@ -243,11 +243,7 @@ def backward(
         below = jnp.minimum(below_it, layout.programs - 1)
         at = (below * layout.blocks + block) * layout.wide
         borders = [
-            jnp.where(
-                nothing,
-                zero,
-                warp.written_by_others(border_refs[0], jnp.broadcast_to(at + column, LANES)),
-            )
+            jnp.where(nothing, zero, warp.written_by_others(border_refs[0], at + column))
             for column in range(layout.wide)
         ]
         return shares, in_row, borders
@@ -276,7 +272,7 @@ def backward(
             below = end.in_row(strip, warp, row)
             if in_row and below is not None:
                 visits = visits + jnp.where(below & there, in_row[column], 0)
-            visits_ref[at + (row * layout.wide + column) * LANES] = visits
+            warp.store(visits_ref, at, visits, layout.offset(row, column))
             codes, left = ways.codes(model, column), visits
             to = dict.fromkeys((ROW, COLUMN, SLANT), zero)
             for code in codes[:-1]:
@@ -317,6 +313,21 @@ def backward(
 
     wait_for(jnp.int32(0))
     lax.fori_loop(0, layout.turns // CHUNK, chunk, starting())
+
+
+def _number(warp: Warp, layout: Layout, counts_ref: Any) -> Array:
+    """That of the program: in the order in which they begin, if they wait for each other."""
+    if layout.strips > 1:
+        return warp.ticket(counts_ref, layout.programs)
+    return warp.program(layout.programs)
+
+
+def _end(warp: Warp, layout: Layout, pair: Array, end_refs: Sequence[Any]) -> End:
+    """Where the last cells of the lanes' pairs are."""
+    if not end_refs:
+        return End.of(whole(layout), layout)
+    rows, columns = end_refs
+    return End.of((warp.load(rows, pair), warp.load(columns, pair)), layout)
 
 
 def _hand_on(

@@ -11,7 +11,7 @@ from tempalign._engine.along_path import Operands
 from tempalign._engine.model import Model, weighted
 from tempalign._engine.recurrence import Ends
 from tempalign._types import Array
-from tempalign.kernels.gpu import path_sums, short_path, weighted_cost
+from tempalign.kernels.gpu import launch, path_sums, short_path, weighted_cost
 from tempalign.kernels.gpu.short_path import MAX_STEPS, Paths
 
 _STORED = (jnp.float32, jnp.bfloat16, jnp.float16)
@@ -26,8 +26,8 @@ def refuses(model: Model, operands: Operands | None) -> str | None:
     """
     if model != weighted(model.diagonal.allowed == "everywhere", model.half_paths):
         return "the kernels take plain steps from the first to the last cell only"
-    if operands is None:
-        return None
+    if operands is None or launch.no_tiles() is not None:
+        return launch.no_tiles()
     (_, samples, frames, _), (_, classes, steps, _) = operands.x.shape, operands.centroid.shape
     for operand in operands:
         if operand.dtype not in _STORED:

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec
 import tempalign
 from tempalign import heads
 from tempalign._engine import platforms
-from tempalign.kernels.gpu import deviceless, specs
+from tempalign.kernels.gpu import deviceless, launch, on_triton, specs
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jax_cuda13_plugin") is None
@@ -165,6 +165,55 @@ def test_tam_and_open_ends(monkeypatch, card):
     text = deviceless.compile_on(mesh, jax.jit(jax.grad(total, (0, 1))), *shapes).as_text()
     for kernel in {"soft_strips", "soft_strips_back", "hard_strips", "hard_strips_walk"}:
         assert kernel in text
+
+
+CELLS = 16  # of a lane in a turn
+# Instructions of the loop a cell: soft minimum, forward and backward, and hard minimum with paths.
+MOST = {"triton": (34.0, 16.5, 14.0), "mosaic": (32.5, 14.0, 13.0)}
+
+
+@pytest.mark.one_in(4)
+@pytest.mark.parametrize("name", ["several", "one", "short", "tam"])
+@pytest.mark.parametrize("backend", launch.BACKENDS)
+def test_strips(monkeypatch, backend, name):
+    monkeypatch.setenv(launch.VARIABLE, backend)
+    soft, hard = (
+        [k for k in deviceless.report("h200", f"{kind}-strips-{name}") if k.loop]
+        for kind in ("soft", "hard")
+    )
+    assert len(soft) == len(hard) == 2
+    for kernel in soft + hard:
+        assert ("mosaic_gpu" in kernel.name) == (backend == "mosaic")
+        assert kernel.spilled_bytes == 0 and kernel.registers <= 128, kernel
+    # By what they do: jax 0.10 has no name for what writes over an operand.
+    backward, forward = sorted(soft, key=lambda kernel: kernel.loop.get("MUFU", 0))
+    strips = max(hard, key=lambda kernel: kernel.arithmetic)
+    for kernel, most in zip((forward, backward, strips), MOST[backend], strict=True):
+        assert sum(kernel.loop.values()) <= most * CELLS, kernel
+        assert kernel.lead >= LEAD and "BAR" not in kernel.loop, kernel
+
+
+def test_mosaic_serves_alone(monkeypatch):
+    """On two cards too; XLA makes the costs then."""
+    monkeypatch.setattr(platforms, "present", lambda: frozenset({"cpu", "cuda"}))
+    monkeypatch.setattr(on_triton, "missing", lambda: "no Triton")
+    monkeypatch.delenv(launch.VARIABLE, raising=False)
+    assert launch.missing() is None and launch.no_tiles() == "no Triton"
+    mesh = deviceless.mesh_of("h200", 2)
+
+    def total(x, y):
+        own = {"implementation": "pallas"}
+        found = tempalign.soft_dtw(x, y, 0.5, **own).sum() + tempalign.dtw(x, y, **own).sum()
+        return jax.lax.psum(found, "batch")
+
+    halves = PartitionSpec("batch")
+    shared = jax.shard_map(total, mesh=mesh, in_specs=(halves, halves), out_specs=PartitionSpec())
+    frames = jax.ShapeDtypeStruct((6, 300, 5), jnp.float32)
+    shapes = deviceless.shapes_on(mesh, halves, (frames, frames))
+    jax.clear_caches()  # what was traced for Triton
+    text = deviceless.compile_on(mesh, jax.jit(jax.grad(shared, (0, 1))), *shapes).as_text()
+    jax.clear_caches()
+    assert "mosaic_gpu" in text and "triton" not in text and "frame_cost" not in text
 
 
 def training_step(spec, mesh):

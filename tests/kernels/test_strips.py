@@ -13,7 +13,7 @@ import pytest
 
 import tempalign
 from tempalign._engine import hard, model, soft
-from tempalign.kernels.gpu import alignment, hard_strips, soft_strips
+from tempalign.kernels.gpu import alignment, hard_strips, launch, on_triton, soft_strips, warp
 from tempalign.kernels.gpu.strip_layout import Layout
 
 
@@ -166,6 +166,62 @@ class TestInterpreted(StripsSuite):
     pass
 
 
+class SeveralWarps(warp.Warp):
+    """Four warps in a vector, as on Mosaic; where strips wait, all four are of one strip."""
+
+    warps_of_strip = 0  # of the kernel that is traced
+
+    def _lanes(self):
+        thread = jnp.arange(4 * warp.LANES, dtype=jnp.int32)
+        self._number = thread // warp.LANES
+        return thread % warp.LANES
+
+    def from_above(self, vector):
+        return vector[jnp.maximum(jnp.arange(4 * warp.LANES) - 1, 0)]
+
+    def from_below(self, vector):
+        return vector[jnp.minimum(jnp.arange(4 * warp.LANES) + 1, 4 * warp.LANES - 1)]
+
+    def store_one(self, ref, index, vector, lane, when):
+        self.store_where(ref, index, vector, when & (self.lane == lane))
+
+    def program(self, count):
+        return jnp.minimum(4 * super().program(count) + self._number, count - 1)
+
+    def ticket(self, counts, count):
+        blocks = -(-self.warps_of_strip // 4)
+        strip, block = jnp.divmod(super().program(count), blocks)
+        within = jnp.minimum(4 * block + self._number, self.warps_of_strip - 1)
+        return strip * self.warps_of_strip + within
+
+    @classmethod
+    def call(cls, kernel, *operands, programs, initial=(), **options):
+        layout = kernel.keywords["layout"]
+        cls.warps_of_strip = layout.warps
+        blocks = layout.strips * -(-layout.warps // 4) if initial else -(-programs // 4)
+        return launch.call(kernel, *operands, grid=(blocks,), initial=initial, **options)
+
+
+@pytest.fixture
+def several_warps(monkeypatch):
+    monkeypatch.setattr(launch, "warp", lambda group, interpret: SeveralWarps(group))
+    monkeypatch.setattr(launch, "call_warps", SeveralWarps.call)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("several_warps")
+class TestSeveralWarps(StripsSuite):
+    """A number for each warp instead of one for the program, and warps that are too many."""
+
+
+@pytest.mark.usefixtures("several_warps")
+@pytest.mark.parametrize("size", [(5, 70, 9), (70, 3, 4)], ids=str)
+def test_several_warps(size, rng):
+    """The least of it that runs by default: two strips, and pairs side by side."""
+    StripsSuite().test_hard(size, "ties", True, True, rng)
+    StripsSuite().test_soft(size, 1.0, True, True, rng)
+
+
 @pytest.mark.gpu
 class TestOnCard(StripsSuite):
     interpret = False
@@ -193,6 +249,30 @@ class TestOnCard(StripsSuite):
         path = hard.path(described.replace(soft=False), lanes, None, None)
         np.testing.assert_array_equal(value, path.value)
         np.testing.assert_array_equal(rows, path.rows)
+
+
+@pytest.mark.gpu
+class TestOnCardByMosaic(TestOnCard):
+    @pytest.fixture(autouse=True)
+    def by_mosaic(self):
+        with launch.backend("mosaic"):
+            if launch.no_warps() is not None:
+                pytest.skip(launch.no_warps())
+            yield
+
+
+def test_the_environment_chooses_a_backend(monkeypatch):
+    monkeypatch.delenv("TEMPALIGN_GPU_BACKEND", raising=False)
+    assert launch.backend_of_warps() == "triton"
+    monkeypatch.setattr(on_triton, "missing", lambda: "no Triton")
+    assert launch.backend_of_warps() == "mosaic"
+    monkeypatch.setenv("TEMPALIGN_GPU_BACKEND", "triton")
+    assert launch.no_warps() == "no Triton"
+    with launch.backend("mosaic"):
+        assert launch.backend_of_warps() == "mosaic"
+    monkeypatch.setenv("TEMPALIGN_GPU_BACKEND", "cuda")
+    with pytest.raises(ValueError, match="TEMPALIGN_GPU_BACKEND is 'cuda'; .*triton, mosaic"):
+        launch.backend_of_warps()
 
 
 @pytest.mark.parametrize("pairs", [5, 7, 10, 11, 101])
