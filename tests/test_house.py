@@ -12,7 +12,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 # `kernels.gpu` are rooms of kernels.
 FLOORS = [
     {"_version", "_types"},
-    {"_engine.arrays", "_engine.integers", "_engine.modes", "_engine.platforms", "_engine.shards"},
+    {"_engine.arrays", "_engine.chunks", "_engine.integers", "_engine.modes", "_engine.platforms"}
+    | {"_engine.shards"},
     {"_engine.model", "_engine.linear"},
     {"_engine.checks", "_engine.programs", "_engine.rule"},
     {"_engine.pairs", "_engine.costs", "_engine.windows", "_engine.options"},

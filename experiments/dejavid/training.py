@@ -110,7 +110,6 @@ class DejaVidRun(Run[Snapshot]):
         steps = -(-len(dataset.train) // settings.batch_size)
         watch = Watch(self.name, number, steps)
         totals = devices.place_whole(mesh, jnp.zeros(3))
-        process_index, process_count = devices.share(mesh)
         batches = epoch_batches(
             dataset.train,
             settings.batch_size,
@@ -118,9 +117,7 @@ class DejaVidRun(Run[Snapshot]):
             epoch=number,
             num_threads=settings.num_threads,
             length_buckets=settings.length_buckets,
-            process_index=process_index,
-            process_count=process_count,
-            filled=devices.filled(mesh, settings.batch_size),
+            **devices.reading(mesh, settings.batch_size),
         )
         for batch in batches:
             placed = devices.place_rows(mesh, batch)
@@ -163,16 +160,12 @@ def predict_split(
     spec: StepSpec, params: Params, scaling: Scaling, split: TseSplit, settings: Settings
 ) -> np.ndarray:
     """Returns the logits [N, C] of a split; `spec` as `predict_step` wants it."""
-    process_index, process_count = devices.share(spec.mesh)
-    filled = devices.filled(spec.mesh, settings.batch_size)
     batches = epoch_batches(
         split,
         settings.batch_size,
         seed=None,
         num_threads=settings.num_threads,
-        process_index=process_index,
-        process_count=process_count,
-        filled=filled,
+        **devices.reading(spec.mesh, settings.batch_size),
     )
     logits, ahead = [], Ahead()
     for batch in batches:

@@ -277,15 +277,12 @@ class VideoRun(EpisodeRun):
     ) -> tuple[TrainState, Entry]:
         """Takes the steps of an epoch; the videos of the next one are read meanwhile."""
         source, losses, waited = self._source, [], 0.0
-        process_index, process_count = devices.share(self.mesh)
         reading = training_pictures(
             self._train,
             self._settings,
             seed=source.seed,
             epoch=epoch,
-            process_index=process_index,
-            process_count=process_count,
-            filled=devices.filled(self.mesh, self._spec.episodes),
+            **devices.reading(self.mesh, self._spec.episodes),
         )
         with contextlib.closing(reading) as steps:
             for _ in range(self.steps):

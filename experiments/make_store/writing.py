@@ -1,6 +1,5 @@
 """Writes a store, a shard at a time, in a folder beside it that takes its name when it is whole."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from experiments.shared.folder import LOCK, locked, prepare_folder
 from experiments.shared.progress import progress
 from experiments.tse.rows import Rows
 from experiments.tse.store_format import (
+    DIGEST_BYTES,
     WRITER_OPTIONS,
     Table,
     npy_start,
@@ -179,10 +179,9 @@ def _write_shard(rows: Rows, chosen: np.ndarray, path: Path) -> dict[str, Any]:
             for row in chosen.tolist():
                 array = np.ascontiguousarray(rows.samples.source[row])
                 start = npy_start(*array.shape, array.itemsize)
-                content = start + array.tobytes()
-                writer.write(content)
+                writer.write(start + array.tobytes())
                 itemsizes.append(array.itemsize)
-                digests.append(hashlib.sha256(content).digest()[:16].hex())
+                digests.append(record_digest(array).hex())
                 starts.append(len(start))
         finally:
             writer.close()
@@ -220,5 +219,7 @@ def _table(rows: Rows, shard_of: np.ndarray, columns: list[dict[str, Any]]) -> T
         itemsize=np.array(joined("itemsizes")),
         shard=shard_of,
         offset=np.array(joined("offsets")),
-        digest=np.frombuffer(bytes.fromhex("".join(joined("digests"))), np.uint8).reshape(-1, 16),
+        digest=np.frombuffer(bytes.fromhex("".join(joined("digests"))), np.uint8).reshape(
+            -1, DIGEST_BYTES
+        ),
     )

@@ -12,7 +12,7 @@ devices gives the numbers of one, to rounding.
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +73,26 @@ def share(mesh: Mesh | None) -> tuple[int, int]:
         device.process_index == own for device in devices
     )]  # fmt: skip
     return mine[0] // len(mine), mesh.shape[BATCH] // len(mine)
+
+
+class Reading(TypedDict):
+    """What a reader of batches is told of the devices that it reads for.
+
+    Attributes:
+        process_index: which part of each batch this process needs.
+        process_count: how many equal parts there are.
+        filled: rows that filler makes of each batch.
+    """
+
+    process_index: int
+    process_count: int
+    filled: int
+
+
+def reading(mesh: Mesh | None, rows: int) -> Reading:
+    """Returns what the reader of batches of so many rows is told, as its keyword arguments."""
+    index, count = share(mesh)
+    return {"process_index": index, "process_count": count, "filled": filled(mesh, rows)}
 
 
 def place_rows(mesh: Mesh | None, tree: T) -> T:

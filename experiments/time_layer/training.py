@@ -274,16 +274,13 @@ class TimeLayerRun(Run[Snapshot]):
 
     def _batches(self, split: Split, *, seed: int | None, epoch: int = 0) -> Iterator[Batch]:
         """This process's part of the batches of a split."""
-        process_index, process_count = devices.share(self._spec.mesh)
         return batches(
             split,
             self._settings.batch_size,
             seed=seed,
             epoch=epoch,
             num_threads=self._settings.num_threads,
-            process_index=process_index,
-            process_count=process_count,
-            filled=devices.filled(self._spec.mesh, self._settings.batch_size),
+            **devices.reading(self._spec.mesh, self._settings.batch_size),
         )
 
 

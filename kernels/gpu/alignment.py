@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine import windows
+from tempalign._engine import chunks, windows
 from tempalign._engine.handed import Present
 from tempalign._engine.model import Model, Window
 from tempalign._types import Array
@@ -235,20 +235,15 @@ def _plain(model: Model) -> Model:
 def _by_chunk(solve: Callable[[_Problem], list[Array]], problem: _Problem) -> list[Array]:
     """What `solve` makes of the pairs, no more of them at once than memory holds."""
     pairs, n, m = problem.costs.shape
-    most = max(1, _AT_ONCE // Layout(1, n, m).size)
-    if pairs <= 1.5 * most:
+    chunk = chunks.even(pairs, max(1, _AT_ONCE // Layout(1, n, m).size))
+    if chunk == pairs:
         return solve(problem)
     shared = problem.mask is not None and problem.mask.shape[0] == 1
     mask, problem = problem.mask, problem._replace(mask=None if shared else problem.mask)
-    chunks = -(-pairs // most)
-    chunk = -(-pairs // chunks)  # as large as each other: what fills up the last one is work, too
-
-    def cut(array: Array) -> Array:
-        more = [(0, chunks * chunk - pairs)] + [(0, 0)] * (array.ndim - 1)
-        return jnp.pad(array, more, mode="edge").reshape(chunks, chunk, *array.shape[1:])
 
     def of_chunk(part: _Problem) -> list[Array]:
         return solve(part._replace(mask=mask) if shared else part)
 
-    mapped = lax.map(of_chunk, jax.tree.map(cut, problem))
+    parts = jax.tree.map(lambda array: chunks.split(array, 0, chunk), problem)
+    mapped = lax.map(of_chunk, parts)
     return [one.reshape(-1, *one.shape[2:])[:pairs] for one in mapped]

@@ -114,7 +114,7 @@ def _updates(
     tall, wide = _padded_to(height, form.tile[0]), _padded_to(width, form.tile[1])
     rows = jnp.pad(rows, ((0, 0), (0, more), (0, tall - height))).reshape(-1, tall)
     columns = jnp.pad(columns, ((0, 0), (0, more), (0, wide - width)))
-    columns = _as_lanes_read(columns, form).reshape(-1, wide)
+    columns = launch.as_lanes_read(columns, form.across, axis=2).reshape(-1, wide)
     operands = [rows, columns]
     if fixed is not None:
         operands.append(
@@ -173,7 +173,7 @@ def _kernel(rows_ref, columns_ref, *refs, form, depth, tall, term, interpret):
             totals[i][j] = update(i, j, by_rows[i], by_columns[j], totals[i][j])
         return totals
 
-    early = _early(form)
+    early = launch.needed_first(form.rows, form.columns)
     late = [(i, j) for i in below for j in beside if (i, j) not in early]
 
     def turn(index: Array, state):
@@ -206,27 +206,6 @@ def _form(width: int, interpret: bool) -> Form:
     if interpret:
         return _INTERPRETED
     return next((form for form in _COMPILED if width <= form.tile[1]), _COMPILED[-1])
-
-
-def _as_lanes_read(columns: Array, form: Form) -> Array:
-    """``[..., wide]`` in another order.
-
-    A lane has every ``form.across``-th column of a tile, so that lanes read and write neighbours
-    of whole rows. Here the columns of a lane are neighbours, `WIDE` of them.
-    """
-    lead = columns.shape[:-1]
-    split = columns.reshape(*lead, -1, launch.WIDE, form.across)
-    return split.swapaxes(-1, -2).reshape(columns.shape)
-
-
-def _early(form: Form) -> list[tuple[int, int]]:
-    """Sums to which a feature is added before the others, one at least for each load.
-
-    See `weighted_cost`: else the compiler moves a load to the end of the turn before its use.
-    """
-    rows, columns = form.rows // launch.WIDE, form.columns // launch.WIDE
-    each = range(max(rows, columns))
-    return sorted({(k % rows * launch.WIDE, k % columns * launch.WIDE) for k in each})
 
 
 def _padded_to(size: int, multiple: int) -> int:

@@ -274,6 +274,29 @@ def neighbours(ref: Any, row: Array, start: Array, count: int, step: int = WIDE)
     return found
 
 
+def as_lanes_read(columns: Array, across: int, axis: int) -> Array:
+    """Columns in another order, for lanes of which each has every `across`-th column of a tile.
+
+    Then lanes write neighbours. In this order the columns of a lane are neighbours, `WIDE` of
+    them, and those of the lane beside it come next: so `neighbours` reads them.
+    """
+    shape = columns.shape
+    split = columns.reshape(*shape[:axis], -1, WIDE, across, *shape[axis + 1 :])
+    return split.swapaxes(axis + 1, axis + 2).reshape(shape)
+
+
+def needed_first(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Of a lane's sums, by row and column, some that need all that its loads bring.
+
+    Who adds to these before all others keeps the compiler from moving a load, whose numbers are
+    not used in the same turn of the loop, to the end of the turn, just before their use in the
+    next.
+    """
+    rows, columns = rows // WIDE, columns // WIDE
+    each = range(max(rows, columns))
+    return [(k % rows * WIDE, k % columns * WIDE) for k in each]
+
+
 def multiply_add(a: Array, b: Array, total: Array, interpret: bool) -> Array:
     """``a * b + total`` in one instruction: the Triton backend does not contract the two."""
     if interpret:

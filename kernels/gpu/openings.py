@@ -4,7 +4,6 @@ Kernels list what the last column holds ``[L, n]`` and what the last row holds `
 as paths may end there. The last cell is counted in the column, if that is listed.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -122,6 +121,4 @@ def total(
     shift = jnp.maximum(power - top[:, None], -100).astype(jnp.float32)
     shares = jnp.where(cells.allowed, mantissa * counted * jnp.exp2(shift), 0)
     whole = jnp.sum(shares, axis=1)
-    found = -gamma * (math.log(2) * (top.astype(jnp.float32) + jnp.log2(whole)))
-    found = jnp.where(top < exponent.FAR // 2, jnp.inf, found)
-    return found, shares / whole[:, None]
+    return exponent.value_of((whole, top), gamma), shares / whole[:, None]

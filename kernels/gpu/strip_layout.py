@@ -59,6 +59,10 @@ class Layout:
         """Where a cell of a turn stands, counted from the first one that its lane has there."""
         return (row * self.wide + column) * LANES
 
+    def columns_of(self, owner: Array, block: Array) -> Array:
+        """Where a block of columns begins, of numbers that a program or pair has by column."""
+        return (owner * self.blocks + block) * self.wide
+
     @property
     def group(self) -> int:
         """Lanes of a pair."""

@@ -86,7 +86,7 @@ def forward(
         if not many:
             return costs, []
         block = jnp.minimum(k, layout.blocks - 1)
-        at = (jnp.maximum(above_it, 0) * layout.blocks + block) * layout.wide
+        at = layout.columns_of(jnp.maximum(above_it, 0), block)
         borders = []
         for column in range(layout.wide):
             held = (warp.written_by_others(ref, at + column) for ref in border_refs)
@@ -233,7 +233,7 @@ def backward(
         in_row = []
         if "row" in listed:
             block = jnp.clip(k - warp.place, 0, layout.blocks - 1)
-            at = (pair * layout.blocks + block) * layout.wide
+            at = layout.columns_of(pair, block)
             in_row = [warp.load(leaving_refs[-1], at, column) for column in range(layout.wide)]
         if not many:
             return shares, in_row, []
@@ -241,7 +241,7 @@ def backward(
         nothing = is_last | (block >= layout.blocks)
         block = jnp.clip(block, 0, layout.blocks - 1)
         below = jnp.minimum(below_it, layout.programs - 1)
-        at = (below * layout.blocks + block) * layout.wide
+        at = layout.columns_of(below, block)
         borders = [
             jnp.where(nothing, zero, warp.written_by_others(border_refs[0], at + column))
             for column in range(layout.wide)
@@ -340,7 +340,7 @@ def _hand_on(
     lane: int,
 ) -> None:
     """Stores what a lane has for the next strip, of the columns of a block."""
-    at = (number * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
+    at = layout.columns_of(number, jnp.clip(block, 0, layout.blocks - 1))
     here = (block >= 0) & (block < layout.blocks)
     for column, state in enumerate(states):
         for ref, part in zip(border_refs, state, strict=True):
@@ -359,7 +359,7 @@ def _list_row(
 ) -> None:
     """Stores what the last row of a pair holds, of the columns of a block."""
     there = (block >= 0) & (block < layout.blocks)
-    at = (pair * layout.blocks + jnp.clip(block, 0, layout.blocks - 1)) * layout.wide
+    at = layout.columns_of(pair, jnp.clip(block, 0, layout.blocks - 1))
     for row in range(layout.tall):
         here = end.in_row(strip, warp, row)
         if here is None:

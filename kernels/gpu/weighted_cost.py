@@ -87,10 +87,12 @@ def forward(
         scales = [scale]
         columns, rows[0] = (jnp.clip(o, -_MOST_HALF, _MOST_HALF) for o in (columns, rows[0]))
         columns, *rows = (_half_words(operand) for operand in (columns, *rows))
+    columns = _padded(columns, width, words)
     (cost,) = launch.call(
         partial(_kernel, form=form, how=how, half=half, interpret=interpret),
         _padded(jnp.stack(rows), height, words).transpose(2, 0, 1).reshape(words, -1),
-        _as_lanes_read(_padded(columns, width, words), form).T,
+        # Kept apart from the transpose: XLA makes one slow pass of the two.
+        lax.optimization_barrier(launch.as_lanes_read(columns, form.lanes[1], axis=0)).T,
         *scales,
         grid=(how.programs,),
         out_shape=[jax.ShapeDtypeStruct((how.written_bands * form.tile[0], width), jnp.float32)],
@@ -140,17 +142,6 @@ def _padded(operand: Array, size: int, words: int) -> Array:
     return jnp.pad(operand, [(0, 0)] * (operand.ndim - 2) + [(0, more) for more in fill])
 
 
-def _as_lanes_read(columns: Array, form: Form) -> Array:
-    """``[N, words]`` in another order of columns.
-
-    A lane has every ``form.lanes[1]``-th column of a tile, so that lanes write neighbours. Here
-    the columns of a lane are neighbours, `WIDE` of them.
-    """
-    split = columns.reshape(-1, WIDE, form.lanes[1], columns.shape[-1]).transpose(0, 2, 1, 3)
-    # Kept apart from the transpose that follows: XLA makes one slow pass of the two.
-    return lax.optimization_barrier(split.reshape(columns.shape))
-
-
 def _half_words(operand: Array) -> Array:
     """Two float16 features in each word, an int32; ``[rows, F]`` as ``[rows, ceil(F / 2)]``."""
     pairs = jnp.pad(operand.astype(jnp.float16), ((0, 0), (0, operand.shape[1] % 2)))
@@ -176,7 +167,7 @@ def _kernel(rows_ref, columns_ref, *other_refs, form: Form, how: Plan, half: boo
     height, block = how.bands * form.tile[0], form.block
     first_row = tile_row * form.tile[0] + y * block[0]
     first_column = tile_column * form.tile[1] + x * WIDE
-    early = _early(block)
+    early = sorted(j * block[0] + i for i, j in launch.needed_first(*block))
     late = [at for at in range(block[0] * block[1]) if at not in early]
 
     def read(word: Array) -> Word:
@@ -238,17 +229,6 @@ def _kernel(rows_ref, columns_ref, *other_refs, form: Form, how: Plan, half: boo
             total = totals[j * block[0] + i]
             at = first_row + below + i, column + j * form.lanes[1]
             cost_ref[at] = factors[0] * total if half else total
-
-
-def _early(block: tuple[int, int]) -> list[int]:
-    """Sums to which a word is added before the others: one at least for each load.
-
-    The compiler moves a load whose numbers are not used in the same turn of the loop to the end
-    of the turn, just before their use in the next.
-    """
-    rows, columns = (size // WIDE for size in block)
-    each = range(max(rows, columns))
-    return sorted({(k % columns * block[0] + k % rows) * WIDE for k in each})
 
 
 def _task(how: Plan) -> tuple[Array, Array, Array, tuple[Array, Array]]:

@@ -13,7 +13,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tempalign._engine import costs, derivative, long, platforms, served, soft_served, windows
+from tempalign._engine import (
+    chunks,
+    costs,
+    derivative,
+    long,
+    platforms,
+    served,
+    soft_served,
+    windows,
+)
 from tempalign._engine.backends import choose
 from tempalign._engine.derivative import Lanes
 from tempalign._engine.handed import (
@@ -238,11 +247,9 @@ def _by_block(model: Model, operands: Operands, evaluate: Callable[[Lanes], Any]
     axis = max(range(3), key=lambda k: (s, a, c)[k])
     count = (s, a, c)[axis]
     cells = s * a * c * n * m
-    chunk = max(1, at_once * count // max(cells, 1))
-    if count <= 1.5 * chunk:
+    chunk = chunks.even(count, max(1, at_once * count // max(cells, 1)))
+    if chunk == count:
         return of_block(operands)
-    # As large as each other: what fills up the last one is work, too.
-    chunk = -(-count // -(-count // chunk))
     if cells > _CELLS_KEPT:
         # Otherwise autodiff keeps the alignments of all blocks.
         of_block = jax.checkpoint(of_block)
@@ -252,7 +259,7 @@ def _by_block(model: Model, operands: Operands, evaluate: Callable[[Lanes], Any]
     if operands.mask is not None and operands.mask.shape[axis] > 1:
         axes["mask"] = axis
     parts = {
-        name: _split(getattr(operands, name), at, chunk)
+        name: chunks.split(getattr(operands, name), at, chunk)
         for name, at in axes.items()
         if getattr(operands, name) is not None
     }
@@ -265,13 +272,3 @@ def _by_block(model: Model, operands: Operands, evaluate: Callable[[Lanes], Any]
         return lax.slice_in_dim(blocks.reshape(shape), 0, count, axis=axis)
 
     return jax.tree.map(joined, mapped)
-
-
-def _split(array: Array, axis: int, chunk: int) -> Array:
-    """Cuts an axis into chunks, on a new first axis; the last is filled with repetitions."""
-    count = array.shape[axis]
-    chunks = -(-count // chunk)
-    fill = [(0, chunks * chunk - count if k == axis else 0) for k in range(array.ndim)]
-    array = jnp.pad(array, fill, mode="edge")
-    shape = array.shape[:axis] + (chunks, chunk) + array.shape[axis + 1 :]
-    return jnp.moveaxis(array.reshape(shape), axis, 0)
